@@ -1,0 +1,46 @@
+"""Building objects from configuration: the one call of ``hydra.utils.instantiate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+
+from mmreg_lightning.errors import UserError
+
+
+def instantiate(config: Any, **kwargs: Any) -> Any:
+    """Build what ``_target_`` of a configuration names, with the rest of it and ``kwargs`` as arguments.
+
+    Args:
+        config: a DictConfig or dict with ``_target_``, nested ones included; None gives None.
+        kwargs: further arguments of the outermost target, which win over those of the configuration.
+
+    Raises:
+        UserError: a target cannot be imported, a value cannot be resolved, or the target refuses its
+            arguments; the sentence names the key or the target, and the cause.
+    """
+    try:
+        return hydra.utils.instantiate(config, **kwargs)
+    except InstantiationException as error:
+        raise UserError(_sentence(error)) from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration cannot be read: {_one_line(error)}") from error
+
+
+def _sentence(error: InstantiationException) -> str:
+    """One sentence from Hydra's message of several lines: what failed, why, and the configuration key."""
+    lines = str(error).splitlines()
+    what = lines[0].partition(", set env var")[0].rstrip(":")
+    where = next((f" (configuration key {line[10:].strip()})" for line in lines if line.startswith("full_key:")), "")
+    cause: BaseException | None = error.__cause__
+    if isinstance(cause, UserError):
+        return f"{_one_line(cause)}{where}"
+    why = f": {type(cause).__name__}: {_one_line(cause)}" if cause is not None else ""
+    return f"{what}{why}{where}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

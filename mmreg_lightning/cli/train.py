@@ -1,0 +1,125 @@
+"""mmreg-train: learn features by supervised iterative descent (a Hydra command)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+
+from mmreg_lightning.cli._entry import run
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.paths import CONF_DIR
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import nn
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Run one training as ``config`` (conf/train.yaml) says.
+
+    Returns:
+        The last validation's metrics.
+
+    Raises:
+        UserError: the configuration or the data set cannot be used.
+    """
+    import pytorch_lightning as pl
+    from omegaconf import OmegaConf
+
+    from mmreg_lightning.build import instantiate
+    from mmreg_lightning.module import DescentModule
+
+    logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    settings: dict[str, Any] = plain(config)
+    data = instantiate(settings["data"])
+    module = DescentModule(
+        **{group: settings[group] for group in ("features", "descent", "loss", "training", "optimizer", "solver")},
+        modalities=data.modalities,
+        label_names=data.label_names,
+        normalisation=data.normalisation,
+        spacing=settings["data"]["spacing"],
+    )
+    check_checkpoint(settings["ckpt_path"], module)
+    out = ensure_output_dir(settings["output_dir"])
+    callbacks = [instantiate(callback) for callback in settings["callbacks"].values()]
+    loggers = [instantiate(logger) for logger in settings["logger"].values()]
+    trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+    OmegaConf.save(config, out / "config.yaml", resolve=True)
+    for logger in loggers:
+        logger.log_hyperparams(settings)
+    trainer.fit(module, datamodule=data, ckpt_path=config.ckpt_path, weights_only=True)
+    print(f"checkpoints and metrics: {out}")
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration with all references resolved, as plain types.
+
+    Raises:
+        UserError: a mandatory value is missing, or a reference leads nowhere.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        container: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {_one_line(error)}") from error
+    return container
+
+
+def check_checkpoint(path: str | None, module: nn.Module) -> None:
+    """Check that training can be resumed from a checkpoint, before anything is prepared for it.
+
+    Raises:
+        UserError: there is no such file, it is no checkpoint, or its weights do not fit the module.
+    """
+    import torch
+
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise UserError(f"ckpt_path={path}: there is no such file")
+    try:
+        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    except (pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
+    except RuntimeError as error:
+        raise UserError(f"ckpt_path={path}: its weights do not fit the features of this configuration") from error
+
+
+def _one_line(error: BaseException) -> str:
+    """The message in one line; Hydra wraps some errors into one that says nothing itself."""
+    while not str(error) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
+def main(config: DictConfig) -> None:
+    # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
+    run(lambda: train(config))
+
+
+def entry() -> None:
+    """The console command: Hydra's own complaints become one sentence and exit code 2, too."""
+    # Without it Hydra prints several lines and exits with 1 before its exceptions can be seen here.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    run(_main_or_user_error)
+
+
+def _main_or_user_error() -> None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"configuration: {_one_line(error)}") from error

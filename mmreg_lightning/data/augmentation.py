@@ -1,0 +1,45 @@
+"""Random changes of a training image, drawn for each image of a pair on its own."""
+
+from __future__ import annotations
+
+import torchio as tio
+
+
+def build_augmentation(
+    degrees: float = 8.0,
+    scales: float = 0.08,
+    translation: float = 0.0,
+    elastic: float = 0.0,
+    log_gamma: float = 0.3,
+    noise: float = 0.05,
+    bias: float = 0.3,
+) -> tio.Compose:
+    """TorchIO transforms of one image and its labels: small affine and elastic changes, then its contrast.
+
+    Args:
+        degrees: rotations about each axis lie within plus and minus this.
+        scales: scales of each axis lie within 1 plus and minus this.
+        translation: within plus and minus this, mm.
+        elastic: largest displacement of the elastic deformation's control points, mm; 0 leaves it out.
+        log_gamma: logarithm of the gamma exponent lies within plus and minus this.
+        noise: largest standard deviation of additive noise; images lie in [0, 1].
+        bias: largest coefficient of the bias field's polynomial; 0 leaves it out.
+
+    Returns:
+        A transform of a ``Subject`` with ``image`` and ``labels``.
+    """
+    transforms: list[tio.Transform] = []
+    if degrees or scales or translation:
+        transforms.append(
+            tio.RandomAffine(scales=scales, degrees=degrees, translation=translation, default_pad_value=0)
+        )
+    if elastic:
+        transforms.append(tio.RandomElasticDeformation(num_control_points=7, max_displacement=elastic))
+    if bias:
+        transforms.append(tio.RandomBiasField(coefficients=bias, order=2, p=0.5))
+    if log_gamma:
+        transforms.append(tio.RandomGamma(log_gamma=(-log_gamma, log_gamma)))
+    if noise:
+        transforms.append(tio.RandomNoise(std=(0, noise)))
+    transforms.append(tio.Clamp(out_min=0, out_max=1))
+    return tio.Compose(transforms)

@@ -1,0 +1,135 @@
+"""Preprocessing that happens once: images on their working grid, kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmreg_lightning.data.learn2reg import ImageRecord, PairRecord
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import atomic_path, ensure_output_dir
+from mmreg_lightning.functional.intensity import Recipe
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.nifti import read_image, read_labels
+from mmreg_lightning.geometry.resample import resample_volume
+from mmreg_lightning.geometry.volume import Volume, check_same_grid
+from mmreg_lightning.geometry.working import prepare_image, working_grid
+
+FORMAT = 1  # raise it when the preprocessing changes, so that old files are not taken for new ones
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image as the networks see it.
+
+    Attributes:
+        image: (1, I, J, K) float32 in [0, 1].
+        labels: (1, I, J, K) int64; all background where the data set has none.
+    """
+
+    image: Tensor
+    labels: Tensor
+
+
+class PreprocessingCache:
+    """Reads, checks, resamples and normalises an image once; later calls map the result from disk.
+
+    A file's name holds a checksum of everything that the result depends on: the source's path, size and time of
+    change, the grid and the recipe.
+
+    Args:
+        folder: where the prepared arrays are kept; created if need be.
+        spacing: of the working grid, mm.
+        recipes: intensity recipe of each modality.
+        label_ids: ids that the data set declares, background left out.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        spacing: float | Sequence[float],
+        recipes: Mapping[str, Recipe],
+        label_ids: Sequence[int],
+    ) -> None:
+        self.folder = ensure_output_dir(folder)
+        self.spacing = spacing
+        self.recipes = recipes
+        self.label_ids = set(label_ids)
+
+    def image(self, record: ImageRecord) -> PreparedImage:
+        """The image on its own working grid.
+
+        Raises:
+            UserError: the files cannot be used; see ``read_image``, ``read_labels``, ``check_same_grid``; or a label
+                id is not declared.
+        """
+
+        def prepare() -> PreparedImage:
+            volume = read_image(record.image)
+            grid = working_grid(volume.grid, self.spacing)
+            return self._prepare(record, volume, grid)
+
+        return self._cached([record], "image", prepare)
+
+    def pair(self, pair: PairRecord) -> tuple[PreparedImage, PreparedImage]:
+        """Fixed and moving image, both on the fixed image's working grid.
+
+        Raises:
+            UserError: as for ``image``; or the two fields of view do not overlap.
+        """
+
+        def moving() -> PreparedImage:
+            volume = read_image(pair.moving.image)
+            grid = working_grid(read_image(pair.fixed.image).grid, self.spacing)
+            # Counted on a lattice of each, so that a small image within a large one is not missed.
+            if grid.overlap_fraction(volume.grid) == 0 and volume.grid.overlap_fraction(grid) == 0:
+                raise UserError(f"{pair.fixed.image} and {pair.moving.image}: their fields of view do not overlap")
+            return self._prepare(pair.moving, volume, grid)
+
+        return self.image(pair.fixed), self._cached([pair.fixed, pair.moving], "moving", moving)
+
+    def _prepare(self, record: ImageRecord, volume: Volume, grid: Grid) -> PreparedImage:
+        image = prepare_image(volume, grid, self.recipes[record.modality])
+        if record.labels is None:
+            return PreparedImage(image, torch.zeros(image.shape, dtype=torch.int64))
+        labels = read_labels(record.labels)
+        check_same_grid(labels, volume)
+        unknown = sorted(set(labels.data.unique().tolist()) - self.label_ids - {0})
+        if unknown:
+            raise UserError(f"{record.labels}: label ids {unknown} are not declared in the data set's description")
+        return PreparedImage(image, resample_volume(labels, grid, "nearest").data)
+
+    def _cached(self, sources: list[ImageRecord], role: str, prepare: Callable[[], PreparedImage]) -> PreparedImage:
+        key = self._key(sources, role)
+        paths = [self.folder / f"{key}_{part}.npy" for part in ("image", "labels")]
+        if not all(path.is_file() for path in paths):
+            prepared = prepare()
+            for path, array in zip(
+                paths,
+                (prepared.image.numpy(), prepared.labels.numpy().astype(np.int16)),
+                strict=True,
+            ):
+                with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+                    np.save(stream, array)
+        # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.
+        image, labels = (torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths)
+        return PreparedImage(image, labels)
+
+    def _key(self, sources: list[ImageRecord], role: str) -> str:
+        files = [p for s in sources for p in (s.image, s.labels) if p is not None]
+        stats = [(str(p.resolve()), os.stat(p).st_size, os.stat(p).st_mtime_ns) for p in files]
+        spacing = np.broadcast_to(np.asarray(self.spacing, dtype=float), (3,)).tolist()
+        recipe = dict(self.recipes[sources[-1].modality])
+        text = json.dumps([FORMAT, role, stats, spacing, recipe, sorted(self.label_ids)], sort_keys=True)
+        return f"{sources[-1].image.name.split('.')[0]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"

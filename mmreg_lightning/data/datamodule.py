@@ -1,0 +1,209 @@
+"""The LightningDataModule: a data set folder in, training patches and validation pairs out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mmreg_lightning.data.augmentation import build_augmentation
+from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.data.patches import PairedPatches, Pairing
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.intensity import Recipe
+
+
+class ValidationPairs(Dataset[dict[str, Tensor | str]]):
+    """Whole pairs on the fixed image's working grid, one an item, in the order of the data set's list."""
+
+    def __init__(self, pairs: Sequence[PairRecord], cache: PreprocessingCache) -> None:
+        self.pairs = pairs
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        """As ``PairedPatches``, with the pair's ``name``.
+
+        Raises:
+            UserError: the two label maps share no organ.
+        """
+        pair = self.pairs[index]
+        fixed, moving = self.cache.pair(pair)
+        shared = set(fixed.labels.unique().tolist()) & set(moving.labels.unique().tolist()) - {0}
+        if not shared:
+            raise UserError(f"{pair.fixed.labels} and {pair.moving.labels} share no organ")
+        return {
+            "name": pair.name,
+            "fixed": fixed.image,
+            "fixed_labels": fixed.labels.long(),
+            "moving": moving.image,
+            "moving_labels": moving.labels.long(),
+        }
+
+
+class RegistrationDataModule(pl.LightningDataModule):
+    """Paired patches for training and whole pairs for validation.
+
+    Args:
+        root: data set folder in Learn2Reg layout.
+        cache_dir: where prepared arrays are kept.
+        spacing: of the working grid, mm; one number or three.
+        normalisation: intensity recipe of each modality, see ``normalise_intensity``.
+        pairing, patch_size: see ``PairedPatches``.
+        organs: names of the organs to learn from; None takes all of the data set.
+        max_subjects: use only so many training subjects; None takes all.
+        batch_size: pairs a training step.
+        samples_per_epoch: pairs an epoch.
+        num_workers: loader processes.
+        augmentation: arguments of ``build_augmentation``; None turns it off.
+        max_val_pairs: validate on the first so many pairs; None takes all.
+
+    Raises:
+        UserError: the data set cannot be read (see ``Learn2RegDataset.read``), a modality has no recipe, an organ is
+            unknown, or a pair is not of the data set's two modalities in their roles.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        cache_dir: str,
+        spacing: float | Sequence[float],
+        normalisation: Mapping[str, Recipe],
+        pairing: Pairing = "inter",
+        patch_size: int | Sequence[int] | None = None,
+        organs: Sequence[str] | None = None,
+        max_subjects: int | None = None,
+        batch_size: int = 1,
+        samples_per_epoch: int = 100,
+        num_workers: int = 0,
+        augmentation: Mapping[str, float] | None = None,
+        max_val_pairs: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.dataset = Learn2RegDataset.read(root)
+        self.spacing = spacing
+        self.normalisation = {m: _recipe(m, normalisation) for m in self.modalities}
+        self.cache = PreprocessingCache(
+            Path(cache_dir).expanduser(), spacing, self.normalisation, list(self.dataset.label_names)
+        )
+        self.label_names = _select_organs(self.dataset, organs)
+        if max_subjects is not None:
+            self.dataset = _first_subjects(self.dataset, max_subjects)
+        _check_modalities(self.dataset)
+        self.pairing: Pairing = pairing
+        self.patch_size = patch_size
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.num_workers = num_workers
+        self.augmentation = augmentation
+        self.max_val_pairs = max_val_pairs
+        self.train_set: PairedPatches | None = None
+        self.val_set: ValidationPairs | None = None
+
+    @property
+    def modalities(self) -> list[str]:
+        """Fixed and moving modality."""
+        return [self.dataset.fixed_modality, self.dataset.moving_modality]
+
+    def prepare_data(self) -> None:
+        """Fill the cache, so that loader workers and other processes only read it; shows progress.
+
+        Raises:
+            UserError: an image or label map of the data set cannot be used, or no validation pair is listed.
+        """
+        from rich.progress import track
+
+        validation = self._val_pairs()
+        missing = [r.image for r in self.dataset.train if r.labels is None]
+        if missing:
+            raise UserError(f"{missing[0]}: a training image without labels")
+        for record in track(self.dataset.train, description="preparing training images"):
+            self.cache.image(record)
+        for pair in track(validation, description="preparing validation pairs"):
+            self.cache.pair(pair)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Build both sets.
+
+        Raises:
+            UserError: no validation pair is listed; or see ``PairedPatches``.
+        """
+        if self.train_set is None:
+            augmentation = None if self.augmentation is None else build_augmentation(**self.augmentation)
+            self.train_set = PairedPatches(
+                self.dataset,
+                self.cache,
+                list(self.label_names),
+                self.pairing,
+                self.patch_size,
+                self.samples_per_epoch,
+                augmentation,
+            )
+            self.val_set = ValidationPairs(self._val_pairs(), self.cache)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of paired patches."""
+        return self._loader(self.train_set, self.batch_size, self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """One whole pair a batch."""
+        return self._loader(self.val_set, 1, 0)
+
+    def _val_pairs(self) -> Sequence[PairRecord]:
+        pairs = self.dataset.pairs["val"][: self.max_val_pairs]
+        if not pairs:
+            raise UserError(f"{self.dataset.description}: registration_val lists no pairs to validate on")
+        return pairs
+
+    @staticmethod
+    def _loader(data: Dataset[Any] | None, batch_size: int, workers: int) -> DataLoader[Any]:
+        assert data is not None, "setup() comes first"
+        return DataLoader(data, batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0)
+
+
+def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:
+    if modality not in normalisation:
+        raise UserError(f"data.normalisation has no recipe for the modality {modality!r}, only {list(normalisation)}")
+    return dict(normalisation[modality])
+
+
+def _select_organs(dataset: Learn2RegDataset, organs: Sequence[str] | None) -> dict[int, str]:
+    if organs is None:
+        return dict(dataset.label_names)
+    unknown = [name for name in organs if name not in dataset.label_names.values()]
+    if unknown:
+        raise UserError(f"data.organs: {unknown} not among {list(dataset.label_names.values())}")
+    return {i: name for i, name in dataset.label_names.items() if name in organs}
+
+
+def _first_subjects(dataset: Learn2RegDataset, count: int) -> Learn2RegDataset:
+    if count < 1:
+        raise UserError(f"data.max_subjects={count}: must be 1 or more, or null")
+    kept = set(sorted({r.subject for r in dataset.train})[:count])
+    return dataclasses.replace(
+        dataset,
+        train=[r for r in dataset.train if r.subject in kept],
+        pairs={
+            **dataset.pairs,
+            "train": [p for p in dataset.pairs["train"] if {p.fixed.subject, p.moving.subject} <= kept],
+        },
+    )
+
+
+def _check_modalities(dataset: Learn2RegDataset) -> None:
+    """Each modality has a stem of its own, so an image in the wrong role would go through the wrong one."""
+    expected = (dataset.fixed_modality, dataset.moving_modality)
+    for pair in [*dataset.pairs["train"], *dataset.pairs["val"]]:
+        if (pair.fixed.modality, pair.moving.modality) != expected:
+            raise UserError(
+                f"{dataset.description}: the pair of {pair.fixed.image.name} and {pair.moving.image.name} is not "
+                f"{expected[0]} and {expected[1]}, as registration_direction says"
+            )

@@ -1,0 +1,163 @@
+"""Pairs of training patches: one fixed and one moving image, cut at the same place, each augmented on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torchio as tio
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
+from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
+from mmreg_lightning.errors import UserError
+
+Pairing = Literal["intra", "inter", "both"]
+
+
+class PairedPatches(Dataset[dict[str, Tensor]]):
+    """Random training pairs; every draw uses torch's random state, which the loader seeds in each worker.
+
+    Images of a pair are placed centre on centre, as they are in a registration that starts from no displacement;
+    a patch covers the same voxels of both. Its centre lies on an organ that is drawn first, so that small organs
+    are seen as often as large ones.
+
+    Args:
+        dataset: the data set; only its training images are used.
+        cache: gives the prepared images.
+        label_ids: the organs that patches are balanced over.
+        pairing: ``intra`` (the listed pairs), ``inter`` (any two subjects), ``both`` (one or the other, half each).
+        patch_size: voxels a side, or None for the whole working grid.
+        length: pairs an epoch.
+        augmentation: applied to each image on its own; None leaves images as they are.
+        margin: voxels about the patch that augmentation may draw from.
+
+    Raises:
+        UserError: there is no pair of the kind asked for, or the patch size is not positive, or larger than an image.
+    """
+
+    def __init__(
+        self,
+        dataset: Learn2RegDataset,
+        cache: PreprocessingCache,
+        label_ids: Sequence[int],
+        pairing: Pairing,
+        patch_size: int | Sequence[int] | None,
+        length: int,
+        augmentation: tio.Transform | None,
+        margin: int = 8,
+    ) -> None:
+        if pairing not in ("intra", "inter", "both"):
+            raise UserError(f"data.pairing={pairing!r}: must be 'intra', 'inter' or 'both'")
+        self.cache = cache
+        self.label_ids = list(label_ids)
+        self.pairing = pairing
+        self.length = length
+        self.augmentation = augmentation
+        self.listed = list(dataset.pairs["train"])
+        self.fixed = [r for r in dataset.train if r.modality == dataset.fixed_modality]
+        self.moving = [r for r in dataset.train if r.modality == dataset.moving_modality]
+        if pairing != "inter" and not self.listed:
+            raise UserError(f"data.pairing={pairing!r}: {dataset.description} lists no training pairs")
+        if pairing != "intra":
+            self.fixed = [r for r in self.fixed if self._partners(r)]
+            if not self.fixed:
+                raise UserError(
+                    f"data.pairing={pairing!r}: {dataset.description} lists no {dataset.fixed_modality} and "
+                    f"{dataset.moving_modality} training images of two subjects"
+                )
+        first = self.listed[0].fixed if pairing == "intra" else self.fixed[0]
+        self.shape = tuple(self.cache.image(first).image.shape[1:])
+        self.patch_size = _sides(patch_size, self.shape)
+        room = [n - p for n, p in zip(self.shape, self.patch_size, strict=True)]
+        self.margin = [0 if augmentation is None else min(margin, n // 2) for n in room]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """``fixed``, ``moving`` (1, I, J, K) float32 and ``fixed_labels``, ``moving_labels`` (1, I, J, K) int64."""
+        pair = self._draw_pair()
+        fixed, moving = (self._placed(self.cache.image(record)) for record in (pair.fixed, pair.moving))
+        corner = self._draw_corner(fixed.labels)
+        cut_fixed, cut_moving = (self._cut(image, corner) for image in (fixed, moving))
+        return {
+            "fixed": cut_fixed.image,
+            "fixed_labels": cut_fixed.labels,
+            "moving": cut_moving.image,
+            "moving_labels": cut_moving.labels,
+        }
+
+    def _draw_pair(self) -> PairRecord:
+        intra = self.pairing == "intra" or (self.pairing == "both" and _randint(2) == 0)
+        if intra:
+            return self.listed[_randint(len(self.listed))]
+        fixed: ImageRecord = self.fixed[_randint(len(self.fixed))]
+        others = self._partners(fixed)
+        return PairRecord(fixed, others[_randint(len(others))])
+
+    def _partners(self, fixed: ImageRecord) -> list[ImageRecord]:
+        return [r for r in self.moving if r.subject != fixed.subject]
+
+    def _placed(self, prepared: PreparedImage) -> PreparedImage:
+        """On the data set's common shape, centre on centre; Learn2Reg data sets have one shape anyway."""
+        if tuple(prepared.image.shape[1:]) == self.shape:
+            return prepared
+        return _transformed(prepared, tio.CropOrPad(self.shape))
+
+    def _draw_corner(self, labels: Tensor) -> tuple[int, int, int]:
+        """First voxel of a patch about a random voxel of a random organ, moved as far as needed to fit."""
+        free = [n - p for n, p in zip(self.shape, self.patch_size, strict=True)]
+        if not any(free):
+            return (0, 0, 0)
+        present = [i for i in self.label_ids if bool((labels == i).any())]
+        if present:
+            voxels = (labels[0] == present[_randint(len(present))]).nonzero()
+            centre = voxels[_randint(len(voxels))].tolist()
+        else:
+            centre = [_randint(n) for n in self.shape]
+        i, j, k = (min(max(c - p // 2, 0), room) for c, p, room in zip(centre, self.patch_size, free, strict=True))
+        return (i, j, k)
+
+    def _cut(self, prepared: PreparedImage, corner: tuple[int, int, int]) -> PreparedImage:
+        """The augmented patch; augmentation works on the patch and its margin, so it brings in real surroundings."""
+        slices, inner = [], []
+        for c, p, m, n in zip(corner, self.patch_size, self.margin, self.shape, strict=True):
+            first, last = max(c - m, 0), min(c + p + m, n)
+            slices.append(slice(first, last))
+            inner.append(slice(c - first, c - first + p))
+        outer = PreparedImage(
+            prepared.image[(slice(None), *slices)].clone(), prepared.labels[(slice(None), *slices)].long()
+        )
+        if self.augmentation is not None:
+            outer = _transformed(outer, self.augmentation)
+        return PreparedImage(
+            outer.image[(slice(None), *inner)].contiguous(), outer.labels[(slice(None), *inner)].contiguous()
+        )
+
+
+def _transformed(prepared: PreparedImage, transform: tio.Transform) -> PreparedImage:
+    subject = tio.Subject(image=tio.ScalarImage(tensor=prepared.image), labels=tio.LabelMap(tensor=prepared.labels))
+    out = transform(subject)
+    return PreparedImage(out.get_image("image").data.float(), out.get_image("labels").data.long())
+
+
+def _randint(n: int) -> int:
+    return int(torch.randint(n, ()))
+
+
+def _sides(patch_size: int | Sequence[int] | None, shape: Sequence[int]) -> tuple[int, int, int]:
+    """Voxels of a patch along each axis; None is the whole ``shape``."""
+    if patch_size is None:
+        patch_size = shape
+    sides = [patch_size] * 3 if isinstance(patch_size, int) else list(patch_size)
+    if len(sides) != 3 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UserError(f"data.patch_size={patch_size}: must be a positive number of voxels, or three, or null")
+    if any(side > n for side, n in zip(sides, shape, strict=True)):
+        raise UserError(
+            f"data.patch_size={patch_size}: larger than the images, which have {tuple(shape)} voxels at the "
+            "working spacing"
+        )
+    return sides[0], sides[1], sides[2]

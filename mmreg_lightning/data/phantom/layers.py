@@ -1,0 +1,94 @@
+"""What the parts of the anatomy hand to the renderers: layers painted one over the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+FloatArray = np.ndarray
+
+LABELS: dict[int, str] = {
+    0: "background",
+    1: "liver",
+    2: "spleen",
+    3: "right kidney",
+    4: "left kidney",
+    5: "stomach",
+    6: "gall bladder",
+    7: "pancreas",
+    8: "aorta",
+    9: "inferior vena cava",
+    10: "vertebral column",
+    11: "right psoas",
+    12: "left psoas",
+    13: "lungs",
+    14: "subcutaneous fat",
+}
+"""Stable label ids of the phantom and their names."""
+
+LABEL_IDS: dict[str, int] = {name: number for number, name in LABELS.items()}
+
+KEEP = -1
+"""Label of a layer that changes the tissue but not the label: vessels and texture inside an organ."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tissue, painted over the layers before it.
+
+    Attributes:
+        tissue: key of the intensity tables of the renderers.
+        index: (M,) flat indices of the points that the layer may touch.
+        distance: (M,) signed distance in mm of these points, negative inside.
+        label: label id written inside, or ``KEEP``.
+    """
+
+    tissue: str
+    index: np.ndarray
+    distance: FloatArray
+    label: int = 0
+
+
+def paint_labels(layers: Iterable[Layer], count: int) -> np.ndarray:
+    """Hard labels (count,) uint8: the last layer that contains a point names it."""
+    labels = np.zeros(count, np.uint8)
+    for layer in layers:
+        if layer.label != KEEP:
+            labels[layer.index[layer.distance < 0]] = layer.label
+    return labels
+
+
+def paint_intensity(
+    layers: Iterable[Layer],
+    count: int,
+    intensity: Mapping[str, float],
+    grain: Mapping[str, float],
+    texture: FloatArray,
+    edge_mm: float,
+) -> FloatArray:
+    """Intensities (count,) float32 with partial volume.
+
+    A boundary is a ramp ``edge_mm`` wide: the share of a voxel of that size that a plane boundary leaves inside.
+
+    Args:
+        layers: the layers, from the back to the front.
+        count: number of points.
+        intensity: mean intensity of each tissue.
+        grain: amplitude of the texture of each tissue, 0 where not named.
+        texture: (count,) texture of unit variance.
+        edge_mm: width of the ramp, the voxel size.
+    """
+    image = np.full(count, intensity["air"], np.float32)
+    for layer in layers:
+        touched = layer.distance < edge_mm / 2
+        index = layer.index[touched]
+        share = np.minimum(np.float32(0.5) - layer.distance[touched] / np.float32(edge_mm), 1)
+        value = np.float32(intensity[layer.tissue])
+        amplitude = grain.get(layer.tissue, 0.0)
+        if amplitude:
+            value = value + np.float32(amplitude) * texture[index]
+        behind = image[index]
+        image[index] = behind + share * (value - behind)
+    return image

@@ -1,0 +1,72 @@
+"""The one regularised step that training unrolls and the demons solver iterates."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmreg_lightning.descent.regularisers import Regulariser
+from mmreg_lightning.functional.taylor import FORCES, Forces, taylor_system
+from mmreg_lightning.functional.warp import warp
+
+
+class DescentStep:
+    """Warp, linearise, solve, regularise.
+
+    Args:
+        regulariser: of the update and of the displacement.
+        alpha: noise floor in units of feature values.
+        max_step: K, bound of an unregularised step in voxels of the current grid.
+        forces: ``symmetric``, ``fixed`` or ``moving`` gradients.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    def __init__(
+        self,
+        regulariser: Regulariser,
+        alpha: float = 0.05,
+        max_step: float = 1.0,
+        forces: Forces = "symmetric",
+    ) -> None:
+        if forces not in FORCES:
+            raise ValueError(f"descent.forces={forces!r}: must be one of {', '.join(FORCES)}")
+        if alpha <= 0 or max_step <= 0:
+            raise ValueError(f"descent.alpha={alpha}, descent.max_step={max_step}: both must be positive")
+        self.regulariser = regulariser
+        self.alpha = alpha
+        self.max_step = max_step
+        self.forces = forces
+
+    def update(
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        displacement: Tensor,
+        fixed_gradient: tuple[Tensor, Tensor, Tensor] | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """The regularised step d at the displacement u.
+
+        Args:
+            fixed, moving: (B, C, I, J, K) features, the moving ones not warped.
+            displacement: (B, 3, I, J, K) in voxels.
+            fixed_gradient, weight: see ``taylor_system``.
+
+        Returns:
+            (B, 3, I, J, K) in voxels.
+        """
+        system = taylor_system(
+            fixed,
+            warp(moving, displacement),
+            alpha=self.alpha,
+            max_step=self.max_step,
+            forces=self.forces,
+            fixed_gradient=fixed_gradient,
+            weight=weight,
+        )
+        return self.regulariser.update(system, displacement)
+
+    def advance(self, displacement: Tensor, update: Tensor) -> Tensor:
+        """The displacement after a step: ``R_field(u + d)``, (B, 3, I, J, K) in voxels."""
+        return self.regulariser.field(displacement + update)

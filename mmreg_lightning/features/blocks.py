@@ -1,0 +1,77 @@
+"""Building blocks that the feature networks share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+Norm = Literal["instance", "group", "none"]
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """The normalisation called ``norm``.
+
+    Raises:
+        ValueError: no such normalisation.
+    """
+    if norm == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    if norm == "group":
+        return nn.GroupNorm(max(1, channels // 8), channels)
+    if norm == "none":
+        return nn.Identity()
+    raise ValueError(f"features.norm={norm!r}: must be 'instance', 'group' or 'none'")
+
+
+class ConvBlock(nn.Sequential):
+    """3-D convolution, normalisation, leaky ReLU; the side length is divided by ``stride``."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm, stride: int = 1, dilation: int = 1) -> None:
+        kernel = max(3, 2 * stride - 1)  # no voxel is skipped
+        super().__init__(
+            nn.Conv3d(
+                in_channels,
+                out_channels,
+                kernel,
+                stride=stride,
+                padding=dilation * (kernel // 2),
+                dilation=dilation,
+                bias=norm == "none",
+            ),
+            norm_layer(norm, out_channels),
+            nn.LeakyReLU(0.1, inplace=True),
+        )
+
+
+class Stem(nn.Module):
+    """The first layers, which see the image's own contrast and leave its grid for the features' grid.
+
+    Args:
+        modalities: names of the modalities.
+        kind: ``modality_specific`` has one set of weights for each modality, ``shared`` one for all.
+        width: channels of the output.
+        stride: of the first convolution: everything after it works on the coarser grid.
+        norm: normalisation.
+
+    Raises:
+        ValueError: no such kind of stem.
+    """
+
+    def __init__(self, modalities: list[str], kind: str, width: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        if kind not in ("shared", "modality_specific"):
+            raise ValueError(f"features.stem={kind!r}: must be 'shared' or 'modality_specific'")
+        self.kind = kind
+        names = ["all"] if kind == "shared" else modalities
+        self.branches = nn.ModuleDict(
+            {
+                name: nn.Sequential(ConvBlock(1, width, norm, stride=stride), ConvBlock(width, width, norm))
+                for name in names
+            }
+        )
+
+    def forward(self, image: Tensor, modality: str) -> Tensor:
+        """(B, 1, I, J, K) to (B, width, I / stride, J / stride, K / stride)."""
+        out: Tensor = self.branches["all" if self.kind == "shared" else modality](image)
+        return out

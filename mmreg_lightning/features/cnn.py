@@ -1,0 +1,42 @@
+"""A plain convolutional feature network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mmreg_lightning.features.blocks import ConvBlock, Norm
+from mmreg_lightning.features.learned import Bound, LearnedFeatures
+
+
+class CNNFeatures(LearnedFeatures):
+    """Convolutions on the feature grid whose dilation doubles with each of the first layers.
+
+    Args:
+        depth: number of 3x3x3 convolutions after the stem; their dilations are 1, 2, 4, 1, 2, 4, ...
+        modalities, channels, stride, width, stem, norm, bound, smoothing: see ``LearnedFeatures``.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        channels: int = 16,
+        stride: int = 2,
+        width: int = 32,
+        depth: int = 6,
+        stem: str = "modality_specific",
+        norm: Norm = "instance",
+        bound: Bound = "softmax",
+        smoothing: float = 0.8,
+    ) -> None:
+        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing)
+        self.layers = nn.Sequential(
+            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
+            nn.Conv3d(width, channels, 1),
+        )
+
+    def body(self, x: Tensor) -> Tensor:
+        """(B, width, i, j, k) to (B, C, i, j, k)."""
+        out: Tensor = self.layers(x)
+        return out

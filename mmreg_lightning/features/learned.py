@@ -1,0 +1,98 @@
+"""What the learned feature networks have in common: modality stems, a bounded head, smooth output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.blocks import Norm, Stem
+from mmreg_lightning.functional.smooth import gaussian_smooth
+
+Bound = Literal["softmax", "sigmoid"]
+
+
+class LearnedFeatures(nn.Module):
+    """A stem for each modality, a body on the feature grid, and a head whose output is bounded in [0, 1].
+
+    ``softmax`` output is the soft assignment of every voxel to C latent tissue classes, ``sigmoid`` C
+    independent attributes. Bounded features give the noise floor alpha of the Taylor step a fixed meaning.
+
+    Args:
+        modalities: names of the modalities that the features accept.
+        channels: C.
+        stride: image voxels to a feature voxel, 1, 2 or 4.
+        width: channels of the stem.
+        stem: ``modality_specific`` or ``shared``.
+        norm: ``instance``, ``group`` or ``none``.
+        bound: ``softmax`` or ``sigmoid``.
+        smoothing: standard deviation, in feature voxels, of the Gaussian that makes the output smooth enough
+            for a first-order expansion.
+
+    Raises:
+        ValueError: an unknown choice, or a stride that is none of 1, 2, 4.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        channels: int,
+        stride: int,
+        width: int,
+        stem: str,
+        norm: Norm,
+        bound: Bound,
+        smoothing: float,
+    ) -> None:
+        super().__init__()
+        if stride not in (1, 2, 4):
+            raise ValueError(f"features.stride={stride}: must be 1, 2 or 4")
+        if bound not in ("softmax", "sigmoid"):
+            raise ValueError(f"features.bound={bound!r}: must be 'softmax' or 'sigmoid'")
+        self.modalities = list(modalities)
+        self.channels = channels
+        self.stride = stride
+        self.bound = bound
+        self.smoothing = smoothing
+        self.stem = Stem(self.modalities, stem, width, stride, norm)
+
+    def body(self, x: Tensor) -> Tensor:
+        """From the stem's output to C logits, on the same grid."""
+        raise NotImplementedError
+
+    def logits(self, image: Tensor, modality: str) -> Tensor:
+        """Unbounded output, (B, C, I / stride, J / stride, K / stride).
+
+        Raises:
+            UserError: the modality is not one that the features were built for.
+        """
+        return self.body(self._stem(image, modality)).float()
+
+    def pair_logits(self, fixed: Tensor, moving: Tensor, modalities: tuple[str, str]) -> tuple[Tensor, Tensor]:
+        """``logits`` of two images of one size, in one pass of the body.
+
+        On the CPU this takes less than half the time: PyTorch leaves small convolutions of a single image to a slow
+        kernel.
+        """
+        stems = [self._stem(image, name) for image, name in zip((fixed, moving), modalities, strict=True)]
+        both = self.body(torch.cat(stems)).float()
+        return both[: len(fixed)], both[len(fixed) :]
+
+    def _stem(self, image: Tensor, modality: str) -> Tensor:
+        if modality not in self.modalities:
+            raise UserError(f"modality {modality!r}: these features know only {', '.join(self.modalities)}")
+        # Channels-last is the layout in which the CPU and GPU kernels of 3-D convolutions are fastest.
+        out: Tensor = self.stem(image.contiguous(memory_format=torch.channels_last_3d), modality)
+        return out
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Bounded, smooth features from logits."""
+        bounded = logits.softmax(dim=1) if self.bound == "softmax" else logits.sigmoid()
+        return gaussian_smooth(bounded.contiguous(), self.smoothing)
+
+    def forward(self, image: Tensor, modality: str) -> Tensor:
+        """Features, (B, C, I / stride, J / stride, K / stride), in [0, 1]; see ``FeatureExtractor``."""
+        return self.activate(self.logits(image, modality))

@@ -1,0 +1,22 @@
+"""Raw intensity as a feature family: the baseline that assumes equal contrast in both images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmreg_lightning.functional.resize import pool
+
+
+class IntensityFeatures(torch.nn.Module):
+    """The normalised intensity itself, averaged over blocks of ``stride`` image voxels a side."""
+
+    channels = 1
+
+    def __init__(self, stride: int = 2) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, image: Tensor, modality: str) -> Tensor:
+        """Features, (B, 1, I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
+        return pool(image, self.stride)

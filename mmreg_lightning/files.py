@@ -1,0 +1,74 @@
+"""Writing of result files: all or nothing, so that an interrupted command leaves no half-written file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmreg_lightning.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path`` that replaces ``path`` when the block succeeds.
+
+    The temporary name ends with the whole name of ``path``: writers that choose a format by suffix
+    (``.nii.gz``) work unchanged. When the block raises, the temporary file is removed and an older ``path``
+    stays as it was.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
+    """Create the folder ``path`` with its parents and check that files can be written there.
+
+    Raises:
+        UserError: the folder cannot be created, is a file, or is not writable.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # os.access does not tell the truth on network shares and for root: try it.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to the output folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], obj: object) -> None:
+    """Write ``obj`` as indented JSON, atomically; NaN and infinities, which JSON lacks, are written as null.
+
+    Raises:
+        TypeError: ``obj`` holds something other than dict, list, tuple, str, numbers, bool and None.
+    """
+    write_text(path, json.dumps(_without_nan(obj), indent=2, allow_nan=False) + "\n")
+
+
+def _without_nan(obj: object) -> Any:
+    if isinstance(obj, Mapping):
+        return {key: _without_nan(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [_without_nan(value) for value in obj]
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    return obj

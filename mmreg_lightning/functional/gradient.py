@@ -1,0 +1,52 @@
+"""Spatial derivatives of feature maps and of displacement fields."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def partial_derivative(x: Tensor, axis: int) -> Tensor:
+    """Derivative along one voxel axis: central differences inside, one-sided at the two borders.
+
+    Args:
+        x: (B, C, I, J, K) with at least two voxels along the axis.
+        axis: 0, 1 or 2 for I, J or K.
+
+    Returns:
+        (B, C, I, J, K), per voxel.
+    """
+    dim = 2 + axis
+    n = x.shape[dim]
+    first = x.narrow(dim, 1, 1) - x.narrow(dim, 0, 1)
+    last = x.narrow(dim, n - 1, 1) - x.narrow(dim, n - 2, 1)
+    inner = 0.5 * (x.narrow(dim, 2, n - 2) - x.narrow(dim, 0, n - 2))
+    return torch.cat([first, inner, last], dim=dim)
+
+
+def gradient(x: Tensor) -> Tensor:
+    """All three derivatives of every channel.
+
+    Args:
+        x: (B, C, I, J, K).
+
+    Returns:
+        (B, C, 3, I, J, K), per voxel, order I, J, K.
+    """
+    return torch.stack([partial_derivative(x, axis) for axis in range(3)], dim=2)
+
+
+def jacobian_determinant(displacement: Tensor) -> Tensor:
+    """Determinant of the Jacobian of ``x + u(x)``: the local change of volume, at most zero where space folds.
+
+    Args:
+        displacement: (B, 3, I, J, K) in voxels.
+
+    Returns:
+        (B, 1, I, J, K).
+    """
+    g = gradient(displacement)
+    a, b, c = g[:, 0, 0] + 1, g[:, 0, 1], g[:, 0, 2]
+    d, e, f = g[:, 1, 0], g[:, 1, 1] + 1, g[:, 1, 2]
+    p, q, r = g[:, 2, 0], g[:, 2, 1], g[:, 2, 2] + 1
+    return (a * (e * r - f * q) - b * (d * r - f * p) + c * (d * q - e * p)).unsqueeze(1)

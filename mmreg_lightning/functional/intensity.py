@@ -1,0 +1,41 @@
+"""Intensity recipes: how the voxels of a modality become network input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Recipe = Mapping[str, float | str]
+
+
+def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
+    """Map intensities linearly to [0, 1] and clip.
+
+    Args:
+        image: any shape.
+        recipe: ``{"kind": "window", "low": a, "high": b}`` with intensities a and b (Hounsfield units, for CT),
+            or ``{"kind": "percentile", "low": p, "high": q}`` with percentiles of the image (for modalities
+            without an absolute scale, as MR).
+
+    Raises:
+        ValueError: unknown kind, or ``low`` not below ``high``.
+    """
+    low, high = float(recipe["low"]), float(recipe["high"])
+    if not low < high:
+        raise ValueError(f"intensity recipe {dict(recipe)}: low must be below high")
+    if recipe["kind"] == "percentile":
+        low, high = _percentiles(image, low, high)
+    elif recipe["kind"] != "window":
+        raise ValueError(f"intensity recipe {dict(recipe)}: kind must be 'window' or 'percentile'")
+    return ((image - low) / max(high - low, torch.finfo(image.dtype).eps)).clamp(0, 1)
+
+
+def _percentiles(image: Tensor, low: float, high: float) -> tuple[float, float]:
+    values = image.flatten()
+    n = values.numel()
+    # kthvalue instead of torch.quantile, which refuses more than 16 million values.
+    ranks = [1 + round(p / 100 * (n - 1)) for p in (low, high)]
+    a, b = (float(values.kthvalue(rank).values) for rank in ranks)
+    return a, b

@@ -1,0 +1,54 @@
+"""Changing the resolution of features and displacement fields over one field of view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Trilinear interpolation onto another grid over the same field of view (outer voxel edges coincide).
+
+    Args:
+        x: (B, C, I, J, K).
+        shape: the new (I, J, K).
+    """
+    if tuple(x.shape[2:]) == tuple(shape):
+        return x
+    return F.interpolate(x, size=tuple(shape), mode="trilinear", align_corners=False)
+
+
+def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
+    """A displacement on another grid over the same field of view; its values are in voxels of the new grid.
+
+    Args:
+        displacement: (B, 3, I, J, K) in voxels of its own grid.
+        shape: the new (I, J, K).
+
+    Returns:
+        (B, 3, *shape) in voxels of the new grid.
+    """
+    old = displacement.shape[2:]
+    scale = torch.tensor([n / o for n, o in zip(shape, old, strict=True)])
+    return resize(displacement, shape) * scale.to(displacement).view(1, 3, 1, 1, 1)
+
+
+def pool(x: Tensor, factor: int) -> Tensor:
+    """Average over blocks of ``factor`` voxels a side; the border is repeated where a side is no multiple.
+
+    Args:
+        x: (B, C, I, J, K).
+        factor: block size; 1 returns ``x``.
+
+    Returns:
+        (B, C, ceil(I / factor), ceil(J / factor), ceil(K / factor)).
+    """
+    if factor == 1:
+        return x
+    padding = [side for n in reversed(x.shape[2:]) for side in (0, -n % factor)]
+    if any(padding):
+        x = F.pad(x, padding, mode="replicate")
+    return F.avg_pool3d(x, factor)

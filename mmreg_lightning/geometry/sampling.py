@@ -1,0 +1,71 @@
+"""Sampling of an array on a grid that an affine matrix places in it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+POINTS_AT_ONCE = 2**21  # 24 MB of coordinates instead of several times the image
+
+
+def sample_affine(
+    data: Tensor,
+    matrix: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    *,
+    mode: Literal["linear", "nearest"] = "linear",
+    fill: float | None = None,
+) -> Tensor:
+    """Sample ``data`` at every voxel of a grid of size ``shape``.
+
+    Args:
+        data: (C, I, J, K), floating point.
+        matrix: 4x4, voxel of the new grid -> torch cube of ``data`` (``Frame.TORCH_CUBE``).
+        shape: size of the new grid.
+        mode: trilinear, or the nearest voxel.
+        fill: value outside the field of view of ``data``; None repeats its border. Between the outermost
+            voxel centres and the edge of the field of view the border is repeated either way, as ITK does.
+
+    Returns:
+        (C, *shape), dtype and device of ``data``.
+    """
+    m = torch.tensor(matrix, dtype=data.dtype, device=data.device)
+    i, j, k = (torch.arange(n, dtype=data.dtype, device=data.device) for n in shape)
+    plane = j[:, None, None] * m[:3, 1] + (k[:, None] * m[:3, 2] + m[:3, 3])
+    out = data.new_empty((data.shape[0], *shape))
+    rows = max(1, POINTS_AT_ONCE // (shape[1] * shape[2]))
+    for start in range(0, shape[0], rows):
+        slab = slice(start, min(start + rows, shape[0]))
+        points = i[slab, None, None, None] * m[:3, 0] + plane
+        out[:, slab] = sample_at(data, points, mode, fill)
+    return out
+
+
+def sample_at(
+    data: Tensor, points: Tensor, mode: Literal["linear", "nearest"] = "linear", fill: float | None = None
+) -> Tensor:
+    """Sample ``data`` at any points.
+
+    Args:
+        data, mode, fill: see ``sample_affine``.
+        points: (I, J, K, 3), in the torch cube of ``data``.
+
+    Returns:
+        (C, I, J, K).
+    """
+    out = F.grid_sample(
+        data[None],
+        points[None],
+        mode="nearest" if mode == "nearest" else "bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )[0]
+    if fill is not None:
+        # The margin keeps points that lie on the edge itself, but for rounding, inside.
+        out.masked_fill_((points.abs() > 1 + 1e-5).any(dim=-1), fill)
+    return out

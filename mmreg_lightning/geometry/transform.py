@@ -1,0 +1,89 @@
+"""Displacements together with world affines: composing both, and warping a volume by the result."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmreg_lightning.functional.warp import identity_grid
+from mmreg_lightning.geometry.frames import Frame
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.sampling import POINTS_AT_ONCE, sample_at
+from mmreg_lightning.geometry.volume import Volume
+
+
+def then_affine(displacement: Tensor, grid: Grid, affine: NDArray[np.float64]) -> Tensor:
+    """The displacement that moves a point by ``displacement`` and then by a world affine.
+
+    Args:
+        displacement: (1, 3, I, J, K), voxels of ``grid``.
+        grid: the grid on which it lies.
+        affine: 4x4, world RAS mm to world RAS mm.
+
+    Returns:
+        (1, 3, I, J, K), voxels of ``grid``; values may leave it, as those of a large translation do.
+    """
+    # The part beyond the identity is applied alone: an affine of identity then changes no bit.
+    extra = np.linalg.inv(grid.affine) @ affine @ grid.affine - np.eye(4)
+    if not extra.any():
+        return displacement
+    matrix = torch.tensor(extra, dtype=displacement.dtype, device=displacement.device)
+    points = identity_grid(grid.shape, displacement.device, displacement.dtype) + displacement
+    return (
+        displacement
+        + torch.einsum("xc,bcijk->bxijk", matrix[:3, :3], points)
+        + matrix[:3, 3].view(1, 3, 1, 1, 1)
+    )
+
+
+def warp_volume(
+    moving: Volume,
+    displacement: Tensor,
+    fixed_grid: Grid,
+    mode: Literal["linear", "nearest"] = "linear",
+    fill: float | None = None,
+) -> Volume:
+    """Warp a volume onto the fixed image's grid, in one interpolation of its own voxels.
+
+    ``warped(x) = moving(world(x + u(x)))``, what ITK's resampling filter computes for the exported field: nothing
+    is smoothed where the fixed grid is coarser.
+
+    Args:
+        moving: data (C, I', J', K') on its own grid, of any spacing and direction.
+        displacement: (1, 3, I, J, K), voxels of ``fixed_grid``, fixed to moving.
+        fixed_grid: grid of the result.
+        mode: ``linear`` for images; ``nearest`` for label maps, whose integer dtype is kept.
+        fill: value outside the field of view of ``moving``; when None its smallest value for ``linear``, 0 for
+            ``nearest``.
+
+    Returns:
+        Volume (C, I, J, K) on ``fixed_grid``.
+
+    Raises:
+        ValueError: the displacement is not on ``fixed_grid``.
+    """
+    if tuple(displacement.shape) != (1, 3, *fixed_grid.shape):
+        raise ValueError(f"displacement of shape {tuple(displacement.shape)} on {fixed_grid}")
+    # double holds every label id that occurs exactly
+    data = moving.data if moving.data.is_floating_point() else moving.data.double()
+    if fill is None:
+        fill = float(data.min()) if mode == "linear" else 0.0
+    to_cube = moving.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE) @ fixed_grid.matrix(
+        Frame.VOXEL, Frame.WORLD_RAS
+    )
+    matrix = torch.tensor(to_cube, dtype=data.dtype, device=data.device)
+    depth, height, width = fixed_grid.shape
+    out = data.new_empty((data.shape[0], *fixed_grid.shape))
+    rows = max(1, POINTS_AT_ONCE // (height * width))
+    for start in range(0, depth, rows):
+        slab = slice(start, min(start + rows, depth))
+        voxels = identity_grid((slab.stop - start, height, width), data.device, data.dtype)[0]
+        voxels[0] += start
+        voxels += displacement[0, :, slab]
+        points = torch.einsum("xc,cijk->ijkx", matrix[:3, :3], voxels) + matrix[:3, 3]
+        out[:, slab] = sample_at(data, points, mode, fill)
+    return Volume(out.to(moving.data.dtype), fixed_grid)

@@ -1,0 +1,107 @@
+"""The files of one pair, read and checked before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.geometry.nifti import read_image, read_labels
+from mmreg_lightning.geometry.volume import Volume, check_same_grid
+from mmreg_lightning.metrics.tre import read_landmarks
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """Paths of a pair. Labels and landmarks are for scoring only, the registration never sees them.
+
+    Attributes:
+        fixed, moving: NIfTI images.
+        fixed_labels, moving_labels: label maps on the grids of their images, with the same meaning of each id.
+        fixed_landmarks, moving_landmarks: CSV, rows "i,j,k" in voxels of the image file, row by row the same places.
+    """
+
+    fixed: Path
+    moving: Path
+    fixed_labels: Path | None = None
+    moving_labels: Path | None = None
+    fixed_landmarks: Path | None = None
+    moving_landmarks: Path | None = None
+
+    def named(self) -> dict[str, Path]:
+        """The files that are given, by the name of their field."""
+        paths = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: path for name, path in paths.items() if path is not None}
+
+
+@dataclass(frozen=True)
+class PairData:
+    """What ``PairFiles`` holds.
+
+    Attributes:
+        fixed, moving: images.
+        labels: label maps of both.
+        landmarks: (N, 3) of both, in voxels of the RAS+ grid of their image.
+    """
+
+    fixed: Volume
+    moving: Volume
+    labels: tuple[Volume, Volume] | None
+    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+
+
+def read_pair(files: PairFiles) -> PairData:
+    """Read all files of a pair.
+
+    Raises:
+        UserError: a file cannot be used, labels or landmarks are given for one image only, labels are not on the
+            grid of their image or share no organ, or the landmark files differ in length.
+    """
+    both_or_neither("--fixed-labels", files.fixed_labels, "--moving-labels", files.moving_labels)
+    both_or_neither("--fixed-landmarks", files.fixed_landmarks, "--moving-landmarks", files.moving_landmarks)
+    fixed, moving = read_image(files.fixed), read_image(files.moving)
+    return PairData(fixed, moving, _labels(files, fixed, moving), _landmarks(files, fixed, moving))
+
+
+def both_or_neither(first: str, first_value: object, second: str, second_value: object) -> None:
+    """Check two options that need each other.
+
+    Raises:
+        UserError: one of them is None, the other is not.
+    """
+    if (first_value is None) != (second_value is None):
+        given, value, missing = (
+            (second, second_value, first) if first_value is None else (first, first_value, second)
+        )
+        raise UserError(f"{given} {value} is given without {missing}")
+
+
+def _labels(files: PairFiles, fixed: Volume, moving: Volume) -> tuple[Volume, Volume] | None:
+    if files.fixed_labels is None or files.moving_labels is None:
+        return None
+    maps = read_labels(files.fixed_labels), read_labels(files.moving_labels)
+    for labels, image in zip(maps, (fixed, moving), strict=True):
+        check_same_grid(labels, image)
+    a, b = (set(labels.data.unique().tolist()) - {0} for labels in maps)
+    if not a & b:
+        raise UserError(
+            f"{files.fixed_labels} and {files.moving_labels} share no organ: they hold the labels "
+            f"{sorted(a)} and {sorted(b)}"
+        )
+    return maps
+
+
+def _landmarks(
+    files: PairFiles, fixed: Volume, moving: Volume
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    if files.fixed_landmarks is None or files.moving_landmarks is None:
+        return None
+    a, b = read_landmarks(files.fixed_landmarks), read_landmarks(files.moving_landmarks)
+    if len(a) != len(b):
+        raise UserError(
+            f"{files.fixed_landmarks} has {len(a)} landmarks, but {files.moving_landmarks} has {len(b)}"
+        )
+    return fixed.native.points_to_canonical(a), moving.native.points_to_canonical(b)

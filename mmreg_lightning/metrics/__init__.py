@@ -1,0 +1,1 @@
+"""Measures of a registration: overlap (``dice``), landmarks (``tre``) and regularity (``jacobian``)."""

@@ -1,0 +1,40 @@
+"""Overlap of label maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+
+def dice_per_label(a: Tensor, b: Tensor, ids: Iterable[int]) -> dict[int, float]:
+    """Dice coefficient 2 |A and B| / (|A| + |B|) of each label.
+
+    Args:
+        a, b: label maps of one shape (any), integer.
+        ids: the labels to measure.
+
+    Returns:
+        label -> Dice in [0, 1]; NaN for a label that is in neither map, 0 for one that is in one of them
+        only.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"label maps of different shapes {tuple(a.shape)} and {tuple(b.shape)}")
+    labels = list(ids)
+    size = max([int(a.max()), int(b.max()), *labels]) + 1
+    a, b = a.flatten().long(), b.flatten().long()
+    both = torch.bincount(a[a == b], minlength=size)
+    total = torch.bincount(a, minlength=size) + torch.bincount(b, minlength=size)
+    dice = (2 * both.double() / total.double()).tolist()  # 0 / 0 is the NaN of a label in neither
+    return {label: dice[label] for label in labels}
+
+
+def mean_dice(dice: Mapping[int, float]) -> float:
+    """Mean over the labels whose Dice is not NaN; NaN when there is none."""
+    known = [value for value in dice.values() if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan

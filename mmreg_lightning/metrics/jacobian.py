@@ -1,0 +1,42 @@
+"""Regularity of a displacement field."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mmreg_lightning.functional.gradient import jacobian_determinant
+
+_SMALLEST = 1e-9  # stands for J <= 0 in the logarithm
+
+
+class JacobianStatistics(NamedTuple):
+    """``folds_percent``: voxels with J <= 0, in percent; ``sdlogj``: standard deviation of log J."""
+
+    folds_percent: float
+    sdlogj: float
+
+
+def jacobian_statistics(displacement: Tensor, mask: Tensor | None = None) -> JacobianStatistics:
+    """Statistics of the Jacobian determinant J of x + u(x) by central differences, one-sided at the borders.
+
+    ``sdlogj`` is the population standard deviation of log(max(J, 1e-9)), so that folds make it large. J is
+    the same in voxels and in millimetres.
+
+    Args:
+        displacement: (3, I, J, K) or (1, 3, I, J, K), voxels of its grid, at least two voxels along each
+            axis.
+        mask: (I, J, K) or with leading axes of one; only voxels where it is not zero count.
+
+    Raises:
+        ValueError: the mask is empty.
+    """
+    field = displacement[None] if displacement.ndim == 4 else displacement
+    values = jacobian_determinant(field.double()).flatten()
+    if mask is not None:
+        values = values[mask.flatten() != 0]
+        if values.numel() == 0:
+            raise ValueError("the mask for the Jacobian is empty")
+    folds = (values <= 0).double().mean() * 100
+    return JacobianStatistics(float(folds), float(values.clamp(min=_SMALLEST).log().std(correction=0)))

@@ -1,0 +1,196 @@
+"""The LightningModule: learns features by supervised iterative descent, and registers with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from mmreg_lightning import __version__
+from mmreg_lightning.build import instantiate
+from mmreg_lightning.descent.agreement import descent_agreement
+from mmreg_lightning.descent.losses import DescentLoss, mean_cosine
+from mmreg_lightning.descent.organ_loss import organ_loss
+from mmreg_lightning.descent.start_states import StartStates
+from mmreg_lightning.descent.step import DescentStep
+from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
+from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.learned import LearnedFeatures
+from mmreg_lightning.functional.resize import pool, resize_displacement
+from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.metrics.dice import dice_per_label, mean_dice
+from mmreg_lightning.metrics.jacobian import jacobian_statistics
+from mmreg_lightning.solvers.protocol import Solver
+
+
+class DescentModule(pl.LightningModule):
+    """Feature network, unrolled Demons descent, losses, and the solver that validation registers with.
+
+    Every argument is a plain type (dict, list, str, number), so ``DescentModule.load_from_checkpoint(path,
+    weights_only=True)`` rebuilds the module from its checkpoint alone.
+
+    Args:
+        features: configuration of a ``LearnedFeatures``.
+        descent: configuration: ``step``, ``targets``, ``start_states``, ``unrolled_steps`` and pyramid ``levels``.
+        loss: configuration of a ``DescentLoss``.
+        training: ``warmup`` (share of the optimiser's steps that learn from organ labels alone), and the weights
+            ``organ_weight`` and ``descent_weight`` of both losses after it.
+        optimizer: configuration, with ``_partial_: true``; the learning rate follows one cosine cycle.
+        solver: configuration of the ``Solver`` that validation uses; it is the default of a registration, too.
+        modalities: fixed and moving modality.
+        label_names: organ name of each label id.
+        normalisation: intensity recipe of each modality.
+        spacing: of the working grid, mm.
+
+    Raises:
+        UserError: a configuration cannot be built, or has fewer feature channels than the warm-up needs.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Any],
+        descent: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        training: Mapping[str, float],
+        optimizer: Mapping[str, Any],
+        solver: Mapping[str, Any],
+        modalities: Sequence[str],
+        label_names: Mapping[int, str],
+        normalisation: Mapping[str, Mapping[str, float | str]],
+        spacing: float | Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.features: LearnedFeatures = instantiate(features, modalities=list(dict.fromkeys(modalities)))
+        self.step: DescentStep = instantiate(descent["step"])
+        self.targets: LabelFeatures = instantiate(descent["targets"])
+        self.start_states: StartStates = instantiate(descent["start_states"])
+        self.unrolled_steps = int(descent["unrolled_steps"])
+        self.levels = [int(factor) for factor in descent["levels"]]
+        self.loss: DescentLoss = instantiate(loss)
+        self.solver: Solver = instantiate(solver)
+        self.warmup = float(training["warmup"])
+        self.organ_weight = float(training["organ_weight"])
+        self.descent_weight = float(training["descent_weight"])
+        self.modalities = (modalities[0], modalities[1])
+        self.label_names = {int(i): name for i, name in label_names.items()}
+        self.label_ids = list(self.label_names)
+        if (self.warmup or self.organ_weight) and self.features.channels <= len(self.label_ids):
+            raise UserError(
+                f"features.channels={self.features.channels}: learning from organ labels needs more channels than "
+                f"the {len(self.label_ids)} organs"
+            )
+        self._random = random.Random(torch.initial_seed())
+
+    def forward(self, image: Tensor, modality: str) -> Tensor:
+        """Features; see ``FeatureExtractor``."""
+        out: Tensor = self.features(image, modality)
+        return out
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Organ loss during the warm-up, then the unrolled descent (and the organ loss by its weight)."""
+        stride = self.features.stride
+        fixed, moving = self.features.pair_logits(batch["fixed"], batch["moving"], self.modalities)
+        warming = self.global_step < self.warmup * self.trainer.estimated_stepping_batches
+        loss = fixed.new_zeros(())
+        if warming or self.organ_weight:
+            organs = 0.5 * (
+                organ_loss(fixed, batch["fixed_labels"], self.label_ids, stride)
+                + organ_loss(moving, batch["moving_labels"], self.label_ids, stride)
+            )
+            self.log("train/organ_loss", organs, prog_bar=True)
+            loss = loss + (1.0 if warming else self.organ_weight) * organs
+        if not warming:
+            targets = paired_targets(
+                self.targets, batch["fixed_labels"], batch["moving_labels"], self.label_ids, stride
+            )
+            with torch.autocast(self.device.type, enabled=False):
+                features = (self.features.activate(fixed), self.features.activate(moving))
+                descent, cosine = self._descent_loss(features, targets)
+            self.log("train/descent_loss", descent, prog_bar=True)
+            self.log("train/cosine", cosine, prog_bar=True)
+            loss = loss + self.descent_weight * descent
+        self.log("train/loss", loss)
+        return loss
+
+    def _descent_loss(self, features: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Loss and mean cosine over all pyramid levels, each started where its start state says."""
+        kind = self.start_states.draw(self._random)
+        losses, cosines = [], []
+        carried: Tensor | None = None
+        for factor in self.levels:
+            f, m = pool(features[0], factor), pool(features[1], factor)
+            level_targets = (pool(targets[0], factor), pool(targets[1], factor))
+            shape = f.shape[2:]
+            carried = f.new_zeros(len(f), 3, *shape) if carried is None else resize_displacement(carried, shape)
+            start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, self._random)
+            steps = unrolled_descent(self.step, f, m, *level_targets, start, self.unrolled_steps)
+            losses.append(self.loss(steps, level_targets))
+            cosines.append(_average_cosine(steps))
+            carried = steps[-1].displacement.detach()
+        return torch.stack(losses).mean(), torch.stack(cosines).mean()
+
+    def register(self, fixed: Tensor, moving: Tensor) -> Tensor:
+        """Register two prepared images with the module's own features and solver.
+
+        Args:
+            fixed, moving: (B, 1, I, J, K) in [0, 1] on one working grid.
+
+        Returns:
+            (B, 3, I, J, K) in voxels of the working grid, fixed to moving.
+        """
+        with torch.no_grad():
+            f, m = self.features(fixed, self.modalities[0]), self.features(moving, self.modalities[1])
+            return resize_displacement(self.solver(f, m), fixed.shape[2:])
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Register a whole pair; log Dice, folds and the agreement of the descent."""
+        fixed_labels, moving_labels = batch["fixed_labels"], batch["moving_labels"]
+        f = self.features(batch["fixed"], self.modalities[0])
+        m = self.features(batch["moving"], self.modalities[1])
+        displacement = resize_displacement(self.solver(f, m), fixed_labels.shape[2:])
+        warped = warp(moving_labels.float(), displacement, mode="nearest").long()
+        targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
+        jacobian = jacobian_statistics(displacement)
+        values = {
+            "val/dice": mean_dice(dice_per_label(fixed_labels, warped, self.label_ids)),
+            "val/dice_before": mean_dice(dice_per_label(fixed_labels, moving_labels, self.label_ids)),
+            "val/cosine": descent_agreement(self.step, f, m, *targets, self.levels),
+            "val/folds_percent": jacobian.folds_percent,
+            "val/sdlogj": jacobian.sdlogj,
+        }
+        self.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=False)
+        self.log(
+            "val_dice", values["val/dice"], on_epoch=True, batch_size=1, sync_dist=True, prog_bar=True, logger=False
+        )
+
+    def configure_optimizers(self) -> Any:
+        """The configured optimiser; its learning rate rises for 5 % of the steps, then falls along a cosine."""
+        optimizer = instantiate(self.hparams["optimizer"])(self.parameters())
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.05,
+            cycle_momentum=False,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note the package's version, and where the random choice of start states is."""
+        checkpoint["mmreg_lightning_version"] = __version__
+        checkpoint["start_state_random"] = self._random.getstate()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the same random choices."""
+        version, internal, gauss = checkpoint["start_state_random"]
+        self._random.setstate((version, tuple(internal), gauss))
+
+
+def _average_cosine(steps: Sequence[UnrolledStep]) -> Tensor:
+    return torch.stack([mean_cosine(step.update.detach(), step.target) for step in steps]).mean()

@@ -1,0 +1,17 @@
+"""Where the configuration lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _conf_dir() -> Path:
+    """Inside the package in a wheel, beside it in a checkout or an editable install."""
+    shipped = _PACKAGE / "conf"
+    return shipped if shipped.is_dir() else _PACKAGE.parent / "conf"
+
+
+CONF_DIR = _conf_dir()
+"""Absolute, for ``@hydra.main(config_path=str(CONF_DIR))``; ``pkg://`` would not find it in a checkout."""

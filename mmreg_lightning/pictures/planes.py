@@ -1,0 +1,69 @@
+"""Planes through RAS+ volumes, as radiologists look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """An anatomical plane and how it is shown.
+
+    Attributes:
+        name: of the plane.
+        normal: the axis (0 is I, to the right; 1 is J, to the front; 2 is K, upward) that it is perpendicular to.
+        across, up: the axes that are shown horizontally and vertically.
+        left, right, top, bottom: what the picture's edges are called. The patient's right is on the left, and
+            anterior is on the left of sagittal planes.
+    """
+
+    name: str
+    normal: int
+    across: int
+    up: int
+    left: str
+    right: str
+    top: str
+    bottom: str
+
+
+AXIAL = View("axial", 2, 0, 1, "R", "L", "A", "P")
+CORONAL = View("coronal", 1, 0, 2, "R", "L", "S", "I")
+SAGITTAL = View("sagittal", 0, 1, 2, "A", "P", "S", "I")
+VIEWS = (AXIAL, CORONAL, SAGITTAL)
+
+
+def cut(volume: Tensor, view: View, spacing: Sequence[float], position: float) -> NDArray:
+    """The plane of a volume nearest to a position.
+
+    Args:
+        volume: (I, J, K), or (C, I, J, K) whose channels become the last axis.
+        view: which plane.
+        spacing: (3,) of the volume, mm.
+        position: along the normal, mm from the centre of the field of view.
+
+    Returns:
+        (rows, columns) or (rows, columns, C): columns go along ``view.across``, rows along ``view.up``.
+    """
+    array = volume.detach().cpu().numpy()
+    lead = array.ndim - 3
+    n = array.shape[lead + view.normal]
+    index = int(np.clip(np.rint(position / spacing[view.normal] + (n - 1) / 2), 0, n - 1))
+    plane = np.take(array, index, axis=lead + view.normal)
+    # The two axes left are in rising order, and `across` is the lower of them: rows must be `up`.
+    plane = np.swapaxes(plane, -1, -2)
+    return np.moveaxis(plane, 0, -1) if lead else plane
+
+
+def extent(shape: Sequence[int], spacing: Sequence[float], view: View) -> tuple[float, float, float, float]:
+    """Edges (first column, last column, first row, last row) of a plane, mm from the centre of the field of view.
+
+    For ``imshow(..., origin="lower", extent=...)``. Grids of other spacing about the same centre match.
+    """
+    half = [n * s / 2 for n, s in zip(shape, spacing, strict=True)]
+    return -half[view.across], half[view.across], -half[view.up], half[view.up]

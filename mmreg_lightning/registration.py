@@ -1,0 +1,178 @@
+"""Registration of one pair in memory: any features, any solver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.protocol import FeatureExtractor
+from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
+from mmreg_lightning.functional.resize import pool, resize_displacement
+from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.geometry.fields import resample_displacement
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.moments import moments_translation
+from mmreg_lightning.geometry.resample import resample_volume
+from mmreg_lightning.geometry.transform import then_affine
+from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.geometry.working import prepare_image, working_grid
+from mmreg_lightning.solvers.protocol import Progress, Solver
+
+Affine = Literal["none", "moments"]
+AFFINES: tuple[Affine, ...] = get_args(Affine)
+
+
+class Stopwatch:
+    """Wall-clock seconds of named stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to stage ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def total(self) -> float:
+        """Seconds since this stopwatch was made."""
+        return time.perf_counter() - self._start
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Result of ``register_pair``.
+
+    Attributes:
+        displacement: (1, 3, I, J, K) in voxels of the fixed image's RAS+ grid, fixed to moving, with the initial
+            affine in it: the world position of ``x + u(x)`` is where the moving image is sampled.
+        initial: 4x4, world RAS mm of the fixed image to that of the moving image: the initial affine alone.
+        working: the grid on which features were computed.
+        feature_displacement: (1, 3, i, j, k) in voxels of the feature grid, without the initial affine.
+        fixed_features, moving_features: (1, C, i, j, k); the moving ones under the initial affine, not warped.
+        seconds: by stage.
+    """
+
+    displacement: Tensor
+    initial: NDArray[np.float64]
+    working: Grid
+    feature_displacement: Tensor
+    fixed_features: Tensor
+    moving_features: Tensor
+    seconds: Mapping[str, float]
+
+    @property
+    def deformation(self) -> Tensor:
+        """(1, 3, *working.shape) in voxels of the working grid: the displacement without the initial affine."""
+        return resize_displacement(self.feature_displacement, self.working.shape)
+
+    @property
+    def warped_features(self) -> Tensor:
+        """(1, C, i, j, k): moving features at ``x + u(x)``."""
+        return warp(self.moving_features, self.feature_displacement)
+
+
+@torch.no_grad()
+def register_pair(
+    fixed: Volume,
+    moving: Volume,
+    *,
+    features: FeatureExtractor,
+    solver: Solver,
+    spacing: float | Sequence[float],
+    fixed_modality: str,
+    moving_modality: str,
+    normalisation: Mapping[str, Recipe],
+    affine: Affine = "none",
+    progress: Progress | None = None,
+) -> Registration:
+    """Register two images that lie anywhere, with any spacing and direction.
+
+    Both are normalised and resampled to a working grid about the fixed image, features are compared there, and
+    the solver's displacement is carried to the fixed image's own grid.
+
+    Args:
+        fixed, moving: (1, I, J, K), intensities as in the file.
+        features, solver: any of them compose.
+        spacing: of the working grid, mm; one number or three.
+        fixed_modality, moving_modality: names that ``features`` and ``normalisation`` know.
+        normalisation: intensity recipe of each modality.
+        affine: what precedes the solver: ``none`` trusts the headers, ``moments`` aligns the centres of mass.
+        progress: see ``Solver``.
+
+    Raises:
+        UserError: an image has no contrast within its recipe, the fields of view do not overlap, or the image is
+            too small for the solver's pyramid at this spacing.
+    """
+    watch = Stopwatch()
+    recipes = normalisation[fixed_modality], normalisation[moving_modality]
+    with watch.stage("prepare"):
+        grid = working_grid(fixed.grid, spacing)
+        initial = initial_affine(fixed, moving, recipes, affine)
+        check_overlap(fixed, moving, initial)
+        fixed_image = prepare_image(fixed, grid, recipes[0])[None]
+        moving_image = prepare_image(moving, grid, recipes[1], initial)[None]
+        trust = pool(_seen(fixed, grid, np.eye(4)) * _seen(moving, grid, initial), features.stride)
+    with watch.stage("features"):
+        fixed_features = features(fixed_image, fixed_modality)
+        moving_features = features(moving_image, moving_modality)
+    with watch.stage("solver"):
+        weight = trust if bool((trust < 1).any()) else None
+        u = solver(fixed_features, moving_features, weight=weight, progress=progress)
+    with watch.stage("resample_field"):
+        deformation = resample_displacement(resize_displacement(u, grid.shape), grid, fixed.grid)
+        displacement = then_affine(deformation, fixed.grid, initial)
+    return Registration(displacement, initial, grid, u, fixed_features, moving_features, watch.seconds)
+
+
+def initial_affine(
+    fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe], kind: Affine
+) -> NDArray[np.float64]:
+    """The alignment that precedes the solver: 4x4, world RAS mm of the fixed to that of the moving image.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind == "none":
+        return np.eye(4)
+    if kind != "moments":
+        raise ValueError(f"affine={kind!r}: must be one of {', '.join(AFFINES)}")
+    normalised = (
+        Volume(normalise_intensity(volume.data, recipe), volume.grid, path=volume.path)
+        for volume, recipe in zip((fixed, moving), recipes, strict=True)
+    )
+    return moments_translation(*normalised)
+
+
+def check_overlap(fixed: Volume, moving: Volume, initial: NDArray[np.float64]) -> None:
+    """Check that the images have something in common under the initial affine.
+
+    Raises:
+        UserError: the fields of view do not overlap.
+    """
+    aligned = Grid(moving.grid.shape, np.linalg.inv(initial) @ moving.grid.affine)
+    # Counted on a lattice of each, so that a small image within a large one is not missed.
+    if fixed.grid.overlap_fraction(aligned) == 0 and aligned.overlap_fraction(fixed.grid) == 0:
+        raise UserError(
+            f"{fixed.path or 'the fixed image'} and {moving.path or 'the moving image'}: their fields of view do "
+            "not overlap (--affine moments aligns their centres of mass)"
+        )
+
+
+def _seen(volume: Volume, grid: Grid, transform: NDArray[np.float64]) -> Tensor:
+    """(1, 1, *grid.shape): 1 in the field of view of the volume, 0 outside."""
+    ones = Volume(torch.ones_like(volume.data, dtype=torch.float32), volume.grid)
+    return resample_volume(ones, grid, "nearest", transform=transform).data[None]

@@ -1,0 +1,205 @@
+"""What a registration runs with: a checkpoint's word, else the shipped configuration, then the user's overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mmreg_lightning.build import instantiate
+from mmreg_lightning.checkpoint import load_checkpoint
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.protocol import FeatureExtractor
+from mmreg_lightning.functional.intensity import Recipe
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.module import DescentModule
+from mmreg_lightning.paths import CONF_DIR
+from mmreg_lightning.solvers.protocol import Solver
+
+UNNAMED = "unnamed"
+"""Modality without a checkpoint and without a name: treated as MR, by percentiles."""
+MIND_SSC = {
+    "_target_": "mmreg_lightning.features.mind.MindFeatures",
+    "radius": 2,
+    "dilation": 2,
+    "stride": 2,
+}
+"""Features of a registration without a checkpoint."""
+_LONGEST_SIDE = 128  # voxels of a default working grid: seconds to a minute on a CPU
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that ``register_pair`` needs besides the images.
+
+    Attributes:
+        features, solver: ready to use.
+        features_config, solver_config: the configurations that they were built from, plain types.
+        fixed_modality, moving_modality: names.
+        normalisation: intensity recipe of each of them.
+        spacing: of the working grid, mm; None is to be chosen by ``default_spacing``.
+        label_names: organ name of each label id that is known.
+    """
+
+    features: FeatureExtractor
+    solver: Solver
+    features_config: Mapping[str, Any]
+    solver_config: Mapping[str, Any]
+    fixed_modality: str
+    moving_modality: str
+    normalisation: Mapping[str, Recipe]
+    spacing: float | Sequence[float] | None
+    label_names: Mapping[int, str]
+
+
+def resolve_settings(
+    checkpoint: str | Path | None = None,
+    *,
+    fixed_modality: str | None = None,
+    moving_modality: str | None = None,
+    spacing: float | None = None,
+    solver: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Settings:
+    """Settings of a registration.
+
+    Args:
+        checkpoint: of mmreg-train; without one the features are MIND-SSC.
+        fixed_modality, moving_modality: when None those of the checkpoint.
+        spacing: of the working grid, mm; when None that of the checkpoint.
+        solver: name of a file of conf/solver; when None the checkpoint's solver, else demons.
+        overrides: ``KEY=VALUE`` of ``solver.*``, or of ``descent.step.*``, which is the solver's step.
+
+    Raises:
+        UserError: the checkpoint cannot be used or does not know a modality, or an override names no setting.
+    """
+    if spacing is not None and not 0 < spacing < float("inf"):
+        raise UserError(f"--spacing {spacing}: must be a positive number of millimetres")
+    if checkpoint is None:
+        fixed, moving = fixed_modality or UNNAMED, moving_modality or UNNAMED
+        config = solver_config(solver or "demons", None, overrides)
+        recipes = shipped_normalisation()
+        return Settings(
+            features=instantiate(MIND_SSC),
+            solver=instantiate(config),
+            features_config=MIND_SSC,
+            solver_config=config,
+            fixed_modality=fixed,
+            moving_modality=moving,
+            normalisation={name: recipes.get(name, recipes["MR"]) for name in (fixed, moving)},
+            spacing=spacing,
+            label_names={},
+        )
+    module = load_checkpoint(checkpoint)
+    trained_fixed, trained_moving = module.hparams["modalities"]
+    config = solver_config(solver, module.hparams, overrides)
+    return Settings(
+        features=module.features,
+        solver=instantiate(config),
+        features_config=module.hparams["features"],
+        solver_config=config,
+        fixed_modality=_known(module, "--fixed-modality", fixed_modality or trained_fixed),
+        moving_modality=_known(module, "--moving-modality", moving_modality or trained_moving),
+        normalisation=module.hparams["normalisation"],
+        spacing=spacing or module.hparams["spacing"],
+        label_names={int(i): name for i, name in module.hparams["label_names"].items()},
+    )
+
+
+def default_spacing(grid: Grid) -> float:
+    """Working spacing when nobody names one, mm, equal along all axes.
+
+    The geometric mean of the image's own spacing, or as much more as keeps the longest side within 128 voxels; to four digits.
+    """
+    extent = max(n * s for n, s in zip(grid.shape, grid.spacing.tolist(), strict=True))
+    mean = float(grid.spacing.prod()) ** (1 / 3)
+    return float(f"{max(mean, extent / _LONGEST_SIDE):.4g}")
+
+
+def shipped_normalisation() -> dict[str, dict[str, float | str]]:
+    """Intensity recipe of each modality that the shipped configuration knows; training starts from the same."""
+    recipes: dict[str, dict[str, float | str]] = _shipped("data/learn2reg")["normalisation"]
+    return recipes
+
+
+def solver_config(
+    name: str | None, hyperparameters: Mapping[str, Any] | None, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Configuration of a solver as plain types, every reference resolved.
+
+    Args:
+        name: file of conf/solver; None is the solver of ``hyperparameters``.
+        hyperparameters: of a checkpoint; a named solver then takes the descent step that it was trained with.
+        overrides: see ``resolve_settings``.
+
+    Raises:
+        UserError: no such solver, or an override that names no setting of it.
+    """
+    known = sorted(path.stem for path in (CONF_DIR / "solver").glob("*.yaml"))
+    if name is not None and name not in known:
+        raise UserError(f"--solver {name}: must be one of {', '.join(known)}")
+    if name is None:
+        assert hyperparameters is not None, "a checkpoint or a name"
+        config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(hyperparameters["solver"])))  # type: ignore[assignment]
+    else:
+        step = None if hyperparameters is None else hyperparameters["descent"]["step"]
+        # Not composed by Hydra, which allows one composition at a time: this may run within another command's.
+        root = OmegaConf.create(
+            {
+                "descent": {"step": step or _shipped("descent/default")["step"]},
+                "solver": _shipped(f"solver/{name}"),
+            }
+        )
+        config = OmegaConf.to_container(root.solver, resolve=True)  # type: ignore[assignment]
+    for override in overrides:
+        _apply(config, override)
+    return config
+
+
+def _shipped(name: str) -> Any:
+    """A file of the configuration, its references left as they are."""
+    return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
+
+
+def _apply(config: dict[str, Any], override: str) -> None:
+    """Set one ``KEY=VALUE`` in place."""
+    key, separator, _ = override.partition("=")
+    if not separator:
+        raise UserError(f"--set {override}: must be KEY=VALUE, as solver.iterations=40")
+    path = f"solver.{key.removeprefix('descent.')}" if key.startswith("descent.step.") else key
+    root: dict[str, Any] = {"solver": config}
+    *parents, last = path.split(".")
+    node: Any = root
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, dict) else None
+    if len(parents) == 0 or not isinstance(node, dict) or last not in node:
+        raise UserError(f"--set {override}: there is no such setting, only {', '.join(_leaves(root))}")
+    try:
+        parsed = OmegaConf.from_dotlist([override])
+        # The whole value is resolved, so that a reference cannot hide in it.
+        value: Any = OmegaConf.to_container(parsed, resolve=True)
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
+    for part in key.split("."):
+        value = value[part]
+    node[last] = value
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif key != "_target_":
+            yield f"{prefix}{key}"
+
+
+def _known(module: DescentModule, option: str, modality: str) -> str:
+    known = [name for name in module.hparams["normalisation"] if name in module.features.modalities]
+    if modality not in known:
+        raise UserError(f"{option} {modality}: the checkpoint knows only {', '.join(known)}")
+    return modality

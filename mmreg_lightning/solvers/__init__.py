@@ -1,0 +1,1 @@
+"""Solvers: a pair of feature maps in, a displacement field out."""

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import atomic_path, ensure_output_dir, write_json, write_text
+
+
+def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "displacement.itk.nii.gz"
+    target.write_text("old")
+    with atomic_path(target) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith("displacement.itk.nii.gz")
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "metrics.json"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_output_dir_is_created_with_parents(tmp_path: Path) -> None:
+    assert ensure_output_dir(tmp_path / "a" / "b").is_dir()
+    assert ensure_output_dir(str(tmp_path / "a")) == tmp_path / "a"
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_output_dir_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for path in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(UserError, match="cannot write to the output folder .*taken"):
+            ensure_output_dir(path)
+
+
+def test_output_dir_that_is_read_only() -> None:
+    with pytest.raises(UserError, match="cannot write to the output folder /proc"):
+        ensure_output_dir("/proc")
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
+    nan = float("nan")
+    write_json(
+        tmp_path / "m.json",
+        {"dice": {"mean": nan, "rows": [1, (0.5, float("inf"))]}, "name": "x", "none": None},
+    )
+    expected = {"dice": {"mean": None, "rows": [1, [0.5, None]]}, "name": "x", "none": None}
+    assert json.loads((tmp_path / "m.json").read_text()) == expected
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "m.json", "old")
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "m.json", {"x": object()})
+    assert (tmp_path / "m.json").read_text() == "old"
