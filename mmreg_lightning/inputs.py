@@ -73,9 +73,7 @@ def both_or_neither(first: str, first_value: object, second: str, second_value: 
         UserError: one of them is None, the other is not.
     """
     if (first_value is None) != (second_value is None):
-        given, value, missing = (
-            (second, second_value, first) if first_value is None else (first, first_value, second)
-        )
+        given, value, missing = (second, second_value, first) if first_value is None else (first, first_value, second)
         raise UserError(f"{given} {value} is given without {missing}")
 
 
@@ -101,7 +99,5 @@ def _landmarks(
         return None
     a, b = read_landmarks(files.fixed_landmarks), read_landmarks(files.moving_landmarks)
     if len(a) != len(b):
-        raise UserError(
-            f"{files.fixed_landmarks} has {len(a)} landmarks, but {files.moving_landmarks} has {len(b)}"
-        )
+        raise UserError(f"{files.fixed_landmarks} has {len(a)} landmarks, but {files.moving_landmarks} has {len(b)}")
     return fixed.native.points_to_canonical(a), moving.native.points_to_canonical(b)

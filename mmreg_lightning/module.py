@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,9 +20,9 @@ from mmreg_lightning.descent.start_states import StartStates
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.features.learned import LearnedFeatures
-from mmreg_lightning.functional.resize import pool, resize_displacement
+from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.metrics.dice import dice_per_label, mean_dice
 from mmreg_lightning.metrics.jacobian import jacobian_statistics
@@ -70,13 +71,16 @@ class DescentModule(pl.LightningModule):
         self.step: DescentStep = instantiate(descent["step"])
         self.targets: LabelFeatures = instantiate(descent["targets"])
         self.start_states: StartStates = instantiate(descent["start_states"])
-        self.unrolled_steps = int(descent["unrolled_steps"])
-        self.levels = [int(factor) for factor in descent["levels"]]
+        self.unrolled_steps = positive_int("descent.unrolled_steps", descent["unrolled_steps"])
+        self.levels = [positive_int("descent.levels", factor) for factor in descent["levels"]]
+        if not self.levels:
+            raise UserError("descent.levels=[]: must name at least one pooling factor, as [4, 2, 1]")
         self.loss: DescentLoss = instantiate(loss)
         self.solver: Solver = instantiate(solver)
-        self.warmup = float(training["warmup"])
-        self.organ_weight = float(training["organ_weight"])
-        self.descent_weight = float(training["descent_weight"])
+        self.warmup, self.organ_weight, self.descent_weight = (
+            non_negative(f"training.{key}", training[key]) for key in ("warmup", "organ_weight", "descent_weight")
+        )
+        non_negative("optimizer.lr", optimizer["lr"])
         self.modalities = (modalities[0], modalities[1])
         self.label_names = {int(i): name for i, name in label_names.items()}
         self.label_ids = list(self.label_names)
@@ -121,11 +125,13 @@ class DescentModule(pl.LightningModule):
     def _descent_loss(self, features: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Loss and mean cosine over all pyramid levels, each started where its start state says."""
         kind = self.start_states.draw(self._random)
+        multiple = math.lcm(*self.levels)
+        fixed, moving, fixed_targets, moving_targets = (pad_to_multiple(x, multiple) for x in (*features, *targets))
         losses, cosines = [], []
         carried: Tensor | None = None
         for factor in self.levels:
-            f, m = pool(features[0], factor), pool(features[1], factor)
-            level_targets = (pool(targets[0], factor), pool(targets[1], factor))
+            f, m = pool(fixed, factor), pool(moving, factor)
+            level_targets = (pool(fixed_targets, factor), pool(moving_targets, factor))
             shape = f.shape[2:]
             carried = f.new_zeros(len(f), 3, *shape) if carried is None else resize_displacement(carried, shape)
             start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, self._random)
@@ -153,7 +159,8 @@ class DescentModule(pl.LightningModule):
         fixed_labels, moving_labels = batch["fixed_labels"], batch["moving_labels"]
         f = self.features(batch["fixed"], self.modalities[0])
         m = self.features(batch["moving"], self.modalities[1])
-        displacement = resize_displacement(self.solver(f, m), fixed_labels.shape[2:])
+        with torch.autocast(self.device.type, enabled=False):  # bfloat16 would round displacements to 1/256 of them
+            displacement = resize_displacement(self.solver(f, m), fixed_labels.shape[2:])
         warped = warp(moving_labels.float(), displacement, mode="nearest").long()
         targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
         jacobian = jacobian_statistics(displacement)
@@ -172,13 +179,9 @@ class DescentModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The configured optimiser; its learning rate rises for 5 % of the steps, then falls along a cosine."""
         optimizer = instantiate(self.hparams["optimizer"])(self.parameters())
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=int(self.trainer.estimated_stepping_batches),
-            pct_start=0.05,
-            cycle_momentum=False,
-        )
+        total = self.trainer.estimated_stepping_batches
+        # A function is not kept in checkpoints, so a run can be resumed with more steps than it was started with.
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_share(step / total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -190,6 +193,18 @@ class DescentModule(pl.LightningModule):
         """Go on with the same random choices."""
         version, internal, gauss = checkpoint["start_state_random"]
         self._random.setstate((version, tuple(internal), gauss))
+
+
+def learning_rate_share(progress: float, rise: float = 0.05) -> float:
+    """Share of the largest learning rate: a linear rise, then half a cosine down to 0.
+
+    Args:
+        progress: share of the optimiser's steps that are done.
+        rise: share of the steps in which it rises.
+    """
+    if progress < rise:
+        return 0.04 + 0.96 * progress / rise
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - rise) / (1 - rise))))
 
 
 def _average_cosine(steps: Sequence[UnrolledStep]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -15,3 +16,6 @@ def _conf_dir() -> Path:
 
 CONF_DIR = _conf_dir()
 """Absolute, for ``@hydra.main(config_path=str(CONF_DIR))``; ``pkg://`` would not find it in a checkout."""
+
+CACHE_DIR = Path(os.environ.get("MMREG_CACHE", "~/.cache/mmreg_lightning")).expanduser()
+"""Where prepared images are kept, as ``data.cache_dir`` of the configuration."""

@@ -29,7 +29,7 @@ from mmreg_lightning.scores import Scores, score
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
 
-__all__ = ["PairFiles", "Registration", "Result", "load_checkpoint", "register_files", "register_pair"]
+__all__ = ["PairFiles", "Registration", "Result", "load_checkpoint", "register_files", "register_pair", "register_with"]
 
 # In the order in which they are written: where the last one lies, all the others do.
 OUTPUTS = ("warped.nii.gz", "displacement.itk.nii.gz", "run.yaml", "report.png", "metrics.json")
@@ -67,6 +67,48 @@ def register_files(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> Result:
+    """Register a pair of files with what ``resolve_settings`` makes of the options; see ``register_with``.
+
+    Args:
+        files, out, affine, overwrite, progress, command: see ``register_with``.
+        checkpoint, fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
+
+    Raises:
+        UserError: an input, option or the output folder cannot be used.
+    """
+    watch = Stopwatch()
+    with watch.stage("settings"):
+        settings = resolve_settings(
+            checkpoint,
+            fixed_modality=fixed_modality,
+            moving_modality=moving_modality,
+            spacing=spacing,
+            solver=solver,
+            overrides=overrides,
+        )
+    return register_with(
+        files,
+        out,
+        settings,
+        affine=affine,
+        overwrite=overwrite,
+        progress=progress,
+        command=command,
+        watch=watch,
+    )
+
+
+def register_with(
+    files: PairFiles,
+    out: str | Path,
+    settings: Settings,
+    *,
+    affine: Affine = "none",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    command: str | None = None,
+    watch: Stopwatch | None = None,
+) -> Result:
     """Register a pair of files and write warped.nii.gz, displacement.itk.nii.gz, run.yaml, report.png, metrics.json.
 
     The warped image and the field are on the fixed image's own grid and in its axis order. Nothing is written
@@ -75,16 +117,16 @@ def register_files(
     Args:
         files: the pair, and what to score it with.
         out: folder for the results, created if need be.
-        checkpoint, fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``; without
-            a checkpoint the spacing is that of ``default_spacing`` when not given.
+        settings: features, solver and what else there is to choose; without a spacing it is ``default_spacing``.
         affine, progress: see ``register_pair``.
         overwrite: replace the results of an earlier registration in ``out``.
         command: the command line, for run.yaml.
+        watch: has run since the command began; None starts one.
 
     Raises:
-        UserError: an input, option or the output folder cannot be used.
+        UserError: an input or the output folder cannot be used.
     """
-    watch = Stopwatch()
+    watch = Stopwatch() if watch is None else watch
     if affine not in AFFINES:
         raise UserError(f"--affine {affine}: must be one of {', '.join(AFFINES)}")
     existing = [name for name in OUTPUTS if (Path(out) / name).exists()]
@@ -94,14 +136,6 @@ def register_files(
         )
     with watch.stage("read"):
         pair = read_pair(files)
-        settings = resolve_settings(
-            checkpoint,
-            fixed_modality=fixed_modality,
-            moving_modality=moving_modality,
-            spacing=spacing,
-            solver=solver,
-            overrides=overrides,
-        )
     working_spacing = settings.spacing or default_spacing(pair.fixed.grid)
     folder = ensure_output_dir(out)
     registration = register_pair(
@@ -128,7 +162,7 @@ def register_files(
         field = folder / "displacement.itk.nii.gz"
         write_itk_field(registration.displacement, pair.fixed.grid, field, like=pair.fixed)
         run = {
-            **_provenance(files, checkpoint, command),
+            **_provenance(files, settings.checkpoint, command),
             "settings": _plain(settings, working_spacing, affine),
             "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
         }
@@ -144,8 +178,8 @@ def register_files(
     return Result(folder, registration, scores, metrics)
 
 
-def _provenance(files: PairFiles, checkpoint: str | Path | None, command: str | None) -> dict[str, Any]:
-    inputs = files.named() | ({} if checkpoint is None else {"checkpoint": Path(checkpoint)})
+def _provenance(files: PairFiles, checkpoint: Path | None, command: str | None) -> dict[str, Any]:
+    inputs = files.named() | ({} if checkpoint is None else {"checkpoint": checkpoint})
     return {
         "command": command,
         "versions": {

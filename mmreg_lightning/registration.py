@@ -138,9 +138,7 @@ def register_pair(
     return Registration(displacement, initial, grid, u, fixed_features, moving_features, watch.seconds)
 
 
-def initial_affine(
-    fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe], kind: Affine
-) -> NDArray[np.float64]:
+def initial_affine(fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe], kind: Affine) -> NDArray[np.float64]:
     """The alignment that precedes the solver: 4x4, world RAS mm of the fixed to that of the moving image.
 
     Raises:

@@ -47,9 +47,7 @@ def write_report(
         figure.savefig(temporary)
 
 
-def registration_picture(
-    pair: PairData, settings: Settings, registration: Registration, warped: Volume
-) -> PairPicture:
+def registration_picture(pair: PairData, settings: Settings, registration: Registration, warped: Volume) -> PairPicture:
     """What the figure needs; images on the fixed image's grid, moving ones under the initial affine."""
     grid, initial = pair.fixed.grid, registration.initial
     working = registration.working
@@ -76,9 +74,7 @@ def registration_picture(
         displacement_spacing=working.spacing.tolist(),
         fixed_features=registration.fixed_features[0],
         warped_features=registration.warped_features[0],
-        feature_spacing=[
-            n * s / m for n, s, m in zip(working.shape, working.spacing.tolist(), shape, strict=True)
-        ],
+        feature_spacing=[n * s / m for n, s, m in zip(working.shape, working.spacing.tolist(), shape, strict=True)],
         fixed_labels=labels[0],
         moving_labels=labels[1],
         warped_labels=labels[2],

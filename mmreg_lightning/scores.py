@@ -48,14 +48,15 @@ def score(pair: PairData, displacement: Tensor, label_names: Mapping[int, str]) 
         label_names: names of the label ids that have one; another id 7 is called "label 7".
     """
     jacobian = jacobian_statistics(displacement)
-    dice = (None, None) if pair.labels is None else _dice(*pair.labels, displacement, label_names)
-    tre: list[float | None] = [None, None]
+    dice_before = dice_after = tre_before = tre_after = None
+    if pair.labels is not None:
+        dice_before, dice_after = _dice(*pair.labels, displacement, label_names)
     if pair.landmarks is not None:
-        tre = [
+        tre_before, tre_after = (
             float(landmark_errors(u, pair.fixed.grid, pair.moving.grid, *pair.landmarks).mean())
             for u in (torch.zeros_like(displacement), displacement)
-        ]
-    return Scores(*dice, *tre, jacobian.folds_percent, jacobian.sdlogj)
+        )
+    return Scores(dice_before, dice_after, tre_before, tre_after, jacobian.folds_percent, jacobian.sdlogj)
 
 
 def _dice(
@@ -66,9 +67,7 @@ def _dice(
 
     def measure(moved: Volume) -> dict[str, Any]:
         dice = dice_per_label(fixed.data, moved.data, shared)
-        per_label = {
-            label_names.get(i, f"label {i}"): dice.get(i, float("nan")) for i in sorted(own[0] | own[1])
-        }
+        per_label = {label_names.get(i, f"label {i}"): dice.get(i, float("nan")) for i in sorted(own[0] | own[1])}
         return {"mean": mean_dice(dice), "per_label": per_label}
 
     before = resample_volume(moving, fixed.grid, "nearest")

@@ -44,6 +44,7 @@ class Settings:
         normalisation: intensity recipe of each of them.
         spacing: of the working grid, mm; None is to be chosen by ``default_spacing``.
         label_names: organ name of each label id that is known.
+        checkpoint: that the features were loaded from.
     """
 
     features: FeatureExtractor
@@ -55,6 +56,7 @@ class Settings:
     normalisation: Mapping[str, Recipe]
     spacing: float | Sequence[float] | None
     label_names: Mapping[int, str]
+    checkpoint: Path | None = None
 
 
 def resolve_settings(
@@ -108,13 +110,15 @@ def resolve_settings(
         normalisation=module.hparams["normalisation"],
         spacing=spacing or module.hparams["spacing"],
         label_names={int(i): name for i, name in module.hparams["label_names"].items()},
+        checkpoint=Path(checkpoint),
     )
 
 
 def default_spacing(grid: Grid) -> float:
     """Working spacing when nobody names one, mm, equal along all axes.
 
-    The geometric mean of the image's own spacing, or as much more as keeps the longest side within 128 voxels; to four digits.
+    The geometric mean of the image's own spacing, or as much more as keeps the longest side within 128 voxels; to
+    four digits.
     """
     extent = max(n * s for n, s in zip(grid.shape, grid.spacing.tolist(), strict=True))
     mean = float(grid.spacing.prod()) ** (1 / 3)
@@ -152,6 +156,7 @@ def solver_config(
         root = OmegaConf.create(
             {
                 "descent": {"step": step or _shipped("descent/default")["step"]},
+                "regulariser": _shipped("regulariser/gaussian"),
                 "solver": _shipped(f"solver/{name}"),
             }
         )

@@ -26,9 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fixed", type=Path, required=True, metavar="F", help="image to register to")
     parser.add_argument("--moving", type=Path, required=True, metavar="M", help="image to warp onto it")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the results of an earlier run in the folder"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in the folder")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="C", help="of mmreg-train; without one the features are MIND-SSC"
     )

@@ -36,8 +36,10 @@ def train(config: DictConfig) -> dict[str, float]:
     from mmreg_lightning.module import DescentModule
 
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    settings: dict[str, Any] = plain(config)
+    settings = plain(config)
+    if not isinstance(settings["seed"], int):
+        raise UserError(f"seed={settings['seed']}: must be a whole number")
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = instantiate(settings["data"])
     module = DescentModule(
         **{group: settings[group] for group in ("features", "descent", "loss", "training", "optimizer", "solver")},
@@ -47,14 +49,14 @@ def train(config: DictConfig) -> dict[str, float]:
         spacing=settings["data"]["spacing"],
     )
     check_checkpoint(settings["ckpt_path"], module)
-    out = ensure_output_dir(settings["output_dir"])
+    out = prepare_output(settings["output_dir"], settings["ckpt_path"])
     callbacks = [instantiate(callback) for callback in settings["callbacks"].values()]
     loggers = [instantiate(logger) for logger in settings["logger"].values()]
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
     OmegaConf.save(config, out / "config.yaml", resolve=True)
     for logger in loggers:
         logger.log_hyperparams(settings)
-    trainer.fit(module, datamodule=data, ckpt_path=config.ckpt_path, weights_only=True)
+    trainer.fit(module, datamodule=data, ckpt_path=settings["ckpt_path"], weights_only=True)
     print(f"checkpoints and metrics: {out}")
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -73,6 +75,21 @@ def plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
     return container
+
+
+def prepare_output(folder: str, ckpt_path: str | None) -> Path:
+    """The folder of the run; an earlier run's log of metrics is put aside, because Lightning's logger starts anew.
+
+    Raises:
+        UserError: it cannot be written, or holds a training that is not being resumed.
+    """
+    out = ensure_output_dir(folder)
+    if ckpt_path is None and (out / "last.ckpt").exists():
+        raise UserError(f"{out} holds a training already: name another hydra.run.dir, or resume with ckpt_path")
+    log = out / "metrics.csv"
+    if log.exists():
+        log.rename(out / f"metrics_before_{len(list(out.glob('metrics_before_*.csv'))) + 1}.csv")
+    return out
 
 
 def check_checkpoint(path: str | None, module: nn.Module) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,7 +18,7 @@ from mmreg_lightning.data.cache import PreprocessingCache
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.data.patches import PairedPatches, Pairing
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.functional.intensity import Recipe
+from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 
 
 class ValidationPairs(Dataset[dict[str, Tensor | str]]):
@@ -67,8 +69,10 @@ class RegistrationDataModule(pl.LightningDataModule):
         max_val_pairs: validate on the first so many pairs; None takes all.
 
     Raises:
-        UserError: the data set cannot be read (see ``Learn2RegDataset.read``), a modality has no recipe, an organ is
-            unknown, or a pair is not of the data set's two modalities in their roles.
+        ValueError: an intensity recipe cannot be used.
+        UserError: the spacing is not positive, the data set cannot be read (see ``Learn2RegDataset.read``), a
+            modality has no recipe, an organ is unknown, or a pair is not of the data set's two modalities in their
+            roles.
     """
 
     def __init__(
@@ -88,6 +92,8 @@ class RegistrationDataModule(pl.LightningDataModule):
         max_val_pairs: int | None = None,
     ) -> None:
         super().__init__()
+        if not (np.asarray(spacing, dtype=float) > 0).all():
+            raise UserError(f"data.spacing={spacing}: must be a positive number of millimetres, or three")
         self.dataset = Learn2RegDataset.read(root)
         self.spacing = spacing
         self.normalisation = {m: _recipe(m, normalisation) for m in self.modalities}
@@ -103,7 +109,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.num_workers = num_workers
-        self.augmentation = augmentation
+        self.augmentation = None if augmentation is None else build_augmentation(**augmentation)
         self.max_val_pairs = max_val_pairs
         self.train_set: PairedPatches | None = None
         self.val_set: ValidationPairs | None = None
@@ -137,7 +143,6 @@ class RegistrationDataModule(pl.LightningDataModule):
             UserError: no validation pair is listed; or see ``PairedPatches``.
         """
         if self.train_set is None:
-            augmentation = None if self.augmentation is None else build_augmentation(**self.augmentation)
             self.train_set = PairedPatches(
                 self.dataset,
                 self.cache,
@@ -145,7 +150,7 @@ class RegistrationDataModule(pl.LightningDataModule):
                 self.pairing,
                 self.patch_size,
                 self.samples_per_epoch,
-                augmentation,
+                self.augmentation,
             )
             self.val_set = ValidationPairs(self._val_pairs(), self.cache)
 
@@ -172,7 +177,9 @@ class RegistrationDataModule(pl.LightningDataModule):
 def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:
     if modality not in normalisation:
         raise UserError(f"data.normalisation has no recipe for the modality {modality!r}, only {list(normalisation)}")
-    return dict(normalisation[modality])
+    recipe = dict(normalisation[modality])
+    normalise_intensity(torch.tensor([0.0, 1.0]), recipe)  # a wrong recipe is reported before any image is read
+    return recipe
 
 
 def _select_organs(dataset: Learn2RegDataset, organs: Sequence[str] | None) -> dict[int, str]:

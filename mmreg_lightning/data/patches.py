@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 import torchio as tio
 from torch import Tensor
@@ -52,6 +53,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         if pairing not in ("intra", "inter", "both"):
             raise UserError(f"data.pairing={pairing!r}: must be 'intra', 'inter' or 'both'")
         self.cache = cache
+        self.spacing: list[float] = np.broadcast_to(np.asarray(cache.spacing, dtype=float), (3,)).tolist()
         self.label_ids = list(label_ids)
         self.pairing = pairing
         self.length = length
@@ -105,7 +107,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         """On the data set's common shape, centre on centre; Learn2Reg data sets have one shape anyway."""
         if tuple(prepared.image.shape[1:]) == self.shape:
             return prepared
-        return _transformed(prepared, tio.CropOrPad(self.shape))
+        return _transformed(prepared, tio.CropOrPad(self.shape), self.spacing)
 
     def _draw_corner(self, labels: Tensor) -> tuple[int, int, int]:
         """First voxel of a patch about a random voxel of a random organ, moved as far as needed to fit."""
@@ -132,14 +134,18 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             prepared.image[(slice(None), *slices)].clone(), prepared.labels[(slice(None), *slices)].long()
         )
         if self.augmentation is not None:
-            outer = _transformed(outer, self.augmentation)
+            outer = _transformed(outer, self.augmentation, self.spacing)
         return PreparedImage(
             outer.image[(slice(None), *inner)].contiguous(), outer.labels[(slice(None), *inner)].contiguous()
         )
 
 
-def _transformed(prepared: PreparedImage, transform: tio.Transform) -> PreparedImage:
-    subject = tio.Subject(image=tio.ScalarImage(tensor=prepared.image), labels=tio.LabelMap(tensor=prepared.labels))
+def _transformed(prepared: PreparedImage, transform: tio.Transform, spacing: Sequence[float]) -> PreparedImage:
+    affine = np.diag([*spacing, 1.0])  # augmentation is in millimetres
+    subject = tio.Subject(
+        image=tio.ScalarImage(tensor=prepared.image, affine=affine),
+        labels=tio.LabelMap(tensor=prepared.labels, affine=affine),
+    )
     out = transform(subject)
     return PreparedImage(out.get_image("image").data.float(), out.get_image("labels").data.long())
 
@@ -152,7 +158,7 @@ def _sides(patch_size: int | Sequence[int] | None, shape: Sequence[int]) -> tupl
     """Voxels of a patch along each axis; None is the whole ``shape``."""
     if patch_size is None:
         patch_size = shape
-    sides = [patch_size] * 3 if isinstance(patch_size, int) else list(patch_size)
+    sides = list(patch_size) if isinstance(patch_size, Sequence) else [patch_size] * 3
     if len(sides) != 3 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UserError(f"data.patch_size={patch_size}: must be a positive number of voxels, or three, or null")
     if any(side > n for side, n in zip(sides, shape, strict=True)):

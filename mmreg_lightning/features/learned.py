@@ -90,8 +90,10 @@ class LearnedFeatures(nn.Module):
 
     def activate(self, logits: Tensor) -> Tensor:
         """Bounded, smooth features from logits."""
-        bounded = logits.softmax(dim=1) if self.bound == "softmax" else logits.sigmoid()
-        return gaussian_smooth(bounded.contiguous(), self.smoothing)
+        # The descent compares small differences of features: the eight bits of bfloat16 would be noise there.
+        with torch.autocast(logits.device.type, enabled=False):
+            bounded = logits.softmax(dim=1) if self.bound == "softmax" else logits.sigmoid()
+            return gaussian_smooth(bounded.contiguous(), self.smoothing)
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """Features, (B, C, I / stride, J / stride, K / stride), in [0, 1]; see ``FeatureExtractor``."""

@@ -36,6 +36,20 @@ def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
     return resize(displacement, shape) * scale.to(displacement).view(1, 3, 1, 1, 1)
 
 
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Lengthen each axis at its end to a multiple, by repeating the border.
+
+    All levels of a pyramid whose factors divide ``multiple`` then have one field of view, so that displacements scale
+    by the factors exactly.
+
+    Args:
+        x: (B, C, I, J, K).
+        multiple: of each side, in voxels.
+    """
+    padding = [side for n in reversed(x.shape[2:]) for side in (0, -n % multiple)]
+    return F.pad(x, padding, mode="replicate") if any(padding) else x
+
+
 def pool(x: Tensor, factor: int) -> Tensor:
     """Average over blocks of ``factor`` voxels a side; the border is repeated where a side is no multiple.
 
@@ -48,7 +62,4 @@ def pool(x: Tensor, factor: int) -> Tensor:
     """
     if factor == 1:
         return x
-    padding = [side for n in reversed(x.shape[2:]) for side in (0, -n % factor)]
-    if any(padding):
-        x = F.pad(x, padding, mode="replicate")
-    return F.avg_pool3d(x, factor)
+    return F.avg_pool3d(pad_to_multiple(x, factor), factor)

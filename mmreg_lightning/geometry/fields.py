@@ -44,17 +44,13 @@ def resample_displacement(displacement: Tensor, grid_from: Grid, grid_to: Grid) 
         ValueError: the shape is not that of ``grid_from``.
     """
     field = _single(displacement, grid_from)
-    matrix = grid_from.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE) @ grid_to.matrix(
-        Frame.VOXEL, Frame.WORLD_RAS
-    )
+    matrix = grid_from.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE) @ grid_to.matrix(Frame.VOXEL, Frame.WORLD_RAS)
     sampled = sample_affine(field, matrix, grid_to.shape)
     out = _map_vectors(sampled, grid_from.voxel_to(grid_to))
     return out[None] if displacement.ndim == 5 else out
 
 
-def write_itk_field(
-    displacement: Tensor, grid: Grid, path: str | os.PathLike[str], like: Volume | None = None
-) -> None:
+def write_itk_field(displacement: Tensor, grid: Grid, path: str | os.PathLike[str], like: Volume | None = None) -> None:
     """Write a displacement as a NIfTI that SimpleITK, ITK, ANTs and Slicer read as a displacement field.
 
     The file is (I, J, K, 1, 3) float32 with intent 1007; its vectors are world LPS mm and point from fixed
@@ -93,9 +89,7 @@ def read_itk_field(path: str | os.PathLike[str]) -> tuple[Tensor, Grid]:
     """
     array, native = load_array(path)
     if array.shape[3:] != (1, 3) or not has_vector_intent(path):
-        raise UserError(
-            f"{path} is not an ITK displacement field, a NIfTI of shape (I, J, K, 1, 3) with intent 1007"
-        )
+        raise UserError(f"{path} is not an ITK displacement field, a NIfTI of shape (I, J, K, 1, 3) with intent 1007")
     if not np.isfinite(array).all():
         raise UserError(f"the displacement field {path} has NaN or infinite values")
     canonical = native.to_canonical(array[:, :, :, 0].astype(np.float32))

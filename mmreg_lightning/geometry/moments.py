@@ -18,9 +18,7 @@ def center_of_mass(volume: Volume) -> NDArray[np.float64]:
     """
     mass = volume.data[0].double()
     if not mass.any():
-        raise UserError(
-            f"{volume.path or 'the image'} has no centre of mass: it is empty within its intensity recipe"
-        )
+        raise UserError(f"{volume.path or 'the image'} has no centre of mass: it is empty within its intensity recipe")
     center = []
     for axis in range(3):
         profile = mass.sum(dim=[a for a in range(3) if a != axis])

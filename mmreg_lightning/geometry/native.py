@@ -42,9 +42,7 @@ class NativeGrid:
     def from_canonical(self, array: NDArray) -> NDArray:
         """Reorder a RAS+ array (I, J, K, ...) to the file's axis order; later axes stay."""
         canonical = [[axis, 1] for axis in range(3)]
-        return nib.orientations.apply_orientation(
-            array, nib.orientations.ornt_transform(canonical, self._orientation)
-        )
+        return nib.orientations.apply_orientation(array, nib.orientations.ornt_transform(canonical, self._orientation))
 
     def points_to_canonical(self, points: ArrayLike) -> NDArray[np.float64]:
         """Points (N, 3) in voxels of the file (as in landmark CSVs) -> voxels of the canonical grid."""

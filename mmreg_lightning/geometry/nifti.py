@@ -67,9 +67,7 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
         whole = np.rint(array)
         wrong = np.abs(array - whole) > _LABEL_TOLERANCE
         if wrong.any():
-            raise UserError(
-                f"the label map {path} has values that are not whole, such as {array[wrong][0]:g}"
-            )
+            raise UserError(f"the label map {path} has values that are not whole, such as {array[wrong][0]:g}")
         array = whole
     data = array.astype(np.int64)
     if data.min() < 0:
@@ -130,9 +128,7 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
     return array, NativeGrid((i, j, k), affine)
 
 
-def save_array(
-    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, vectors: bool = False
-) -> None:
+def save_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, vectors: bool = False) -> None:
     """Write an array in the axis order of the file, atomically; ``vectors`` sets the intent ITK asks for."""
     image = nib.Nifti1Image(array, native.affine)
     image.header.set_xyzt_units("mm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-POINTS_AT_ONCE = 2**21  # 24 MB of coordinates instead of several times the image
+_POINTS_AT_ONCE = 2**21  # 24 MB of coordinates instead of several times the image
 
 
 def sample_affine(
@@ -38,12 +39,17 @@ def sample_affine(
     i, j, k = (torch.arange(n, dtype=data.dtype, device=data.device) for n in shape)
     plane = j[:, None, None] * m[:3, 1] + (k[:, None] * m[:3, 2] + m[:3, 3])
     out = data.new_empty((data.shape[0], *shape))
-    rows = max(1, POINTS_AT_ONCE // (shape[1] * shape[2]))
-    for start in range(0, shape[0], rows):
-        slab = slice(start, min(start + rows, shape[0]))
+    for slab in slabs(shape):
         points = i[slab, None, None, None] * m[:3, 0] + plane
         out[:, slab] = sample_at(data, points, mode, fill)
     return out
+
+
+def slabs(shape: tuple[int, int, int]) -> Iterator[slice]:
+    """Ranges of the first axis that bound how many points are in memory at once."""
+    rows = max(1, _POINTS_AT_ONCE // (shape[1] * shape[2]))
+    for start in range(0, shape[0], rows):
+        yield slice(start, min(start + rows, shape[0]))
 
 
 def sample_at(

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmreg_lightning.functional.warp import identity_grid
 from mmreg_lightning.geometry.frames import Frame
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.sampling import POINTS_AT_ONCE, sample_at
+from mmreg_lightning.geometry.sampling import sample_at, slabs
 from mmreg_lightning.geometry.volume import Volume
 
 
@@ -33,11 +33,7 @@ def then_affine(displacement: Tensor, grid: Grid, affine: NDArray[np.float64]) -
         return displacement
     matrix = torch.tensor(extra, dtype=displacement.dtype, device=displacement.device)
     points = identity_grid(grid.shape, displacement.device, displacement.dtype) + displacement
-    return (
-        displacement
-        + torch.einsum("xc,bcijk->bxijk", matrix[:3, :3], points)
-        + matrix[:3, 3].view(1, 3, 1, 1, 1)
-    )
+    return displacement + torch.einsum("xc,bcijk->bxijk", matrix[:3, :3], points) + matrix[:3, 3].view(1, 3, 1, 1, 1)
 
 
 def warp_volume(
@@ -72,17 +68,12 @@ def warp_volume(
     data = moving.data if moving.data.is_floating_point() else moving.data.double()
     if fill is None:
         fill = float(data.min()) if mode == "linear" else 0.0
-    to_cube = moving.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE) @ fixed_grid.matrix(
-        Frame.VOXEL, Frame.WORLD_RAS
-    )
+    to_cube = moving.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE) @ fixed_grid.matrix(Frame.VOXEL, Frame.WORLD_RAS)
     matrix = torch.tensor(to_cube, dtype=data.dtype, device=data.device)
-    depth, height, width = fixed_grid.shape
     out = data.new_empty((data.shape[0], *fixed_grid.shape))
-    rows = max(1, POINTS_AT_ONCE // (height * width))
-    for start in range(0, depth, rows):
-        slab = slice(start, min(start + rows, depth))
-        voxels = identity_grid((slab.stop - start, height, width), data.device, data.dtype)[0]
-        voxels[0] += start
+    for slab in slabs(fixed_grid.shape):
+        voxels = identity_grid((slab.stop - slab.start, *fixed_grid.shape[1:]), data.device, data.dtype)[0]
+        voxels[0] += slab.start
         voxels += displacement[0, :, slab]
         points = torch.einsum("xc,cijk->ijkx", matrix[:3, :3], voxels) + matrix[:3, 3]
         out[:, slab] = sample_at(data, points, mode, fill)

@@ -36,9 +36,7 @@ def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = W
     return Grid((shape[0], shape[1], shape[2]), affine)
 
 
-def prepare_image(
-    image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarray | None = None
-) -> torch.Tensor:
+def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarray | None = None) -> torch.Tensor:
     """Network input on a working grid.
 
     Percentiles are those of the whole image, so that the field of view of the grid does not change the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,9 +90,7 @@ def _show(ax: Axes, volume: Tensor, spacing: Sequence[float], view: View, positi
     ax.imshow(plane, cmap="gray", vmin=0, vmax=1, origin="lower", extent=edges)
 
 
-def _outline(
-    ax: Axes, picture: PairPicture, labels: Tensor | None, view: View, position: float, colour: str
-) -> None:
+def _outline(ax: Axes, picture: PairPicture, labels: Tensor | None, view: View, position: float, colour: str) -> None:
     if labels is None:
         return
     plane = cut(labels, view, picture.spacing, position)
@@ -148,7 +147,7 @@ def _draw_displacement(ax: Axes, picture: PairPicture, view: View, position: flo
     across = x[None, :] + vectors[..., view.across]
     up = y[:, None] + vectors[..., view.up]
     step = max(1, round(max(rows, columns) / _GRID_LINES))
-    style = {"color": "white", "linewidth": 0.5, "alpha": 0.8}
+    style: dict[str, Any] = {"color": "white", "linewidth": 0.5, "alpha": 0.8}
     ax.plot(across[step // 2 :: step].T, up[step // 2 :: step].T, **style)
     ax.plot(across[:, step // 2 :: step], up[:, step // 2 :: step], **style)
     return image
@@ -187,9 +186,7 @@ def draw_pair(picture: PairPicture, title: str, columns: Sequence[Column] = ALL)
     # Every panel of a row is as high as its plane asks for; very flat planes are still given some room.
     heights = [min(max(size[v.up] / size[v.across], 0.35), 2.0) for v in VIEWS]
     top, bottom, side = 0.62 + 0.18 * title.count("\n"), 0.65, 0.85
-    figure = Figure(
-        figsize=(len(columns) * _WIDTH + side + 0.15, sum(heights) * _WIDTH + top + bottom), dpi=120
-    )
+    figure = Figure(figsize=(len(columns) * _WIDTH + side + 0.15, sum(heights) * _WIDTH + top + bottom), dpi=120)
     width, height = figure.get_size_inches()
     grid = figure.add_gridspec(
         len(VIEWS),
@@ -230,9 +227,7 @@ def _dress(ax: Axes, picture: PairPicture, view: View, *, first: bool) -> None:
     ax.set_facecolor("black")
     ax.set_xticks([])
     for x, letter, align in ((0.02, view.left, "left"), (0.98, view.right, "right")):
-        text = ax.text(
-            x, 0.5, letter, ha=align, va="center", fontsize=8, color="white", transform=ax.transAxes
-        )
+        text = ax.text(x, 0.5, letter, ha=align, va="center", fontsize=8, color="white", transform=ax.transAxes)
         text.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
     if first:
         step = _round_step((top - bottom) / 4)

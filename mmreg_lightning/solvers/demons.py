@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.functional.resize import pool, resize_displacement
+from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.taylor import feature_gradient
 from mmreg_lightning.solvers.protocol import Progress
 
@@ -58,10 +57,9 @@ class DemonsSolver:
                 f"pyramid that starts at 1/{self.levels[0]} (it needs {MIN_SIDE} voxels a side there)"
             )
         shape = fixed.shape[2:]
-        # Sides that every level divides give all levels one field of view, so displacements scale by the factor.
         multiple = math.lcm(*self.levels)
-        fixed, moving = _padded(fixed, multiple), _padded(moving, multiple)
-        weight = None if weight is None else _padded(weight, multiple)
+        fixed, moving = pad_to_multiple(fixed, multiple), pad_to_multiple(moving, multiple)
+        weight = None if weight is None else pad_to_multiple(weight, multiple)
         done, total = 0, sum(self.iterations)
         displacement: Tensor | None = None
         for factor, count in zip(self.levels, self.iterations, strict=True):
@@ -81,9 +79,3 @@ class DemonsSolver:
         assert displacement is not None
         full = resize_displacement(displacement, fixed.shape[2:])
         return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
-
-
-def _padded(x: Tensor, multiple: int) -> Tensor:
-    """Each axis lengthened at its end to a multiple, by repeating the border."""
-    padding = [side for n in reversed(x.shape[2:]) for side in (0, -n % multiple)]
-    return F.pad(x, padding, mode="replicate") if any(padding) else x

@@ -1,0 +1,218 @@
+"""Learned features against MIND-SSC and the true labels: one solver, one search, each at its own best setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmreg_lightning.build import instantiate
+from mmreg_lightning.checkpoint import load_checkpoint
+from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
+from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.oracle import OracleFeatures
+from mmreg_lightning.features.protocol import FeatureExtractor
+from mmreg_lightning.files import ensure_output_dir, write_json
+from mmreg_lightning.inputs import PairFiles
+from mmreg_lightning.pipeline import register_with
+from mmreg_lightning.settings import MIND_SSC, Settings, resolve_settings
+from mmreg_lightning.tuning import Trial, TuningPair, search, settings_grid, with_setting
+
+SEARCH_SPACE: Mapping[str, Sequence[Any]] = {
+    "step.alpha": (0.05, 0.1, 0.2, 0.4),
+    "step.regulariser.sigma_field": (0.5, 0.7, 1.0),
+}
+"""What every feature family is tuned over, as keys of the solver's configuration: 12 settings."""
+FAMILIES = ("mind_ssc", "learned", "labels")
+Progress = Callable[[str, int, int], None]
+"""Called with (what is going on, done, in all)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare`` found.
+
+    Attributes:
+        trials: of each family, best first.
+        results: content of results.json.
+    """
+
+    trials: Mapping[str, Sequence[Trial]]
+    results: dict[str, Any]
+
+
+def compare(
+    checkpoint: str | Path,
+    root: str | Path,
+    out: str | Path,
+    *,
+    cache_dir: str | Path,
+    tune_split: str = "val",
+    tune_pairs: int = 6,
+    report_split: str = "test",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Tune every feature family on one split, then register the pairs of another from their files.
+
+    Mean Dice is over pairs of two subjects where the split has any, else over all; TRE is over the pairs of one
+    subject, whose landmarks correspond.
+
+    Args:
+        checkpoint: of mmreg-train.
+        root: data set in Learn2Reg layout.
+        out: gets tuning.json, results.json, and a folder for each pair and family.
+        cache_dir: where prepared arrays are kept.
+        tune_split, report_split: ``train``, ``val`` or ``test``; what is tuned on is not reported on, unless both
+            name one split.
+        tune_pairs: so many pairs of ``tune_split``, the first.
+        progress: told of each trial and each registration.
+
+    Raises:
+        UserError: a split holds no pairs, or checkpoint or data cannot be used.
+    """
+    base = resolve_settings(checkpoint)
+    dataset = Learn2RegDataset.read(root)
+    splits = {name: dataset.pairs[name] for name in (tune_split, report_split)}
+    for name, pairs in splits.items():
+        if not pairs:
+            raise UserError(f"{root} lists no pairs of the split {name!r}")
+    folder = ensure_output_dir(out)
+    ids = list(base.label_names)
+    assert base.spacing is not None, "a checkpoint knows its spacing"
+    cache = PreprocessingCache(cache_dir, base.spacing, base.normalisation, list(dataset.label_names))
+    psi = load_checkpoint(checkpoint).targets
+    trials = _tune(base, psi, _tuning_split(splits[tune_split], tune_pairs), cache, ids, progress)
+    write_json(folder / "tuning.json", {family: [dataclasses.asdict(t) for t in trials[family]] for family in FAMILIES})
+    rows: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
+    cases = splits[report_split]
+    for done, pair in enumerate(cases):
+        for family in FAMILIES:
+            settings = _family_settings(family, base, cache.pair(pair), ids)
+            tuned = with_setting(base.solver_config, trials[family][0].setting)
+            settings = dataclasses.replace(settings, solver=instantiate(tuned), solver_config=tuned)
+            where = folder / "pairs" / pair.name / family
+            metrics = register_with(_files(pair), where, settings, overwrite=True).metrics
+            rows[family].append(_row(pair, where.relative_to(folder), metrics))
+        if progress is not None:
+            progress("registering", done + 1, len(cases))
+    results: dict[str, Any] = {"before": _summary(_before(rows["learned"]))}
+    for family in FAMILIES:
+        best = trials[family][0]
+        results[family] = {
+            **_summary(rows[family]),
+            "setting": dict(best.setting),
+            "tuning_dice": best.dice,
+            "cosine": best.cosine,
+        }
+    write_json(folder / "results.json", results)
+    return Comparison(trials, results)
+
+
+def _tuning_split(pairs: Sequence[PairRecord], count: int) -> Sequence[PairRecord]:
+    """Pairs of two subjects, as in the report; of one subject where there are no others."""
+    return ([p for p in pairs if not p.same_subject] or list(pairs))[:count]
+
+
+def _tune(
+    base: Settings,
+    psi: LabelFeatures,
+    pairs: Sequence[PairRecord],
+    cache: PreprocessingCache,
+    ids: Sequence[int],
+    progress: Progress | None,
+) -> dict[str, list[Trial]]:
+    settings = settings_grid(SEARCH_SPACE)
+    prepared = [cache.pair(pair) for pair in pairs]
+    done = itertools.count(1)
+
+    def advance() -> None:
+        if progress is not None:
+            progress("tuning", next(done), len(settings) * len(FAMILIES))
+
+    trials: dict[str, list[Trial]] = {}
+    for family in FAMILIES:
+        tuning_pairs = [_tuning_pair(_family_settings(family, base, pair, ids), pair, psi, ids) for pair in prepared]
+        trials[family] = search(tuning_pairs, base.solver_config, settings, ids, progress=advance)
+    return trials
+
+
+@torch.no_grad()
+def _tuning_pair(
+    settings: Settings, pair: tuple[PreparedImage, PreparedImage], psi: LabelFeatures, ids: Sequence[int]
+) -> TuningPair:
+    features: FeatureExtractor = settings.features
+    fixed, moving = pair
+    labels = fixed.labels[None].long(), moving.labels[None].long()
+    return TuningPair(
+        features(fixed.image[None], settings.fixed_modality),
+        features(moving.image[None], settings.moving_modality),
+        *paired_targets(psi, *labels, ids, features.stride),
+        *labels,
+    )
+
+
+def _family_settings(
+    family: str, base: Settings, pair: tuple[PreparedImage, PreparedImage], ids: Sequence[int]
+) -> Settings:
+    stride = base.features.stride
+    if family == "mind_ssc":
+        config = {**MIND_SSC, "stride": stride}
+        return dataclasses.replace(base, features=instantiate(config), features_config=config)
+    if family == "labels":
+        fixed, moving = pair
+        maps = {base.fixed_modality: fixed.labels[None], base.moving_modality: moving.labels[None]}
+        config = {"true_labels": list(ids), "stride": stride}
+        return dataclasses.replace(base, features=OracleFeatures(maps, ids, stride), features_config=config)
+    return base
+
+
+def _files(pair: PairRecord) -> PairFiles:
+    f, m = pair.fixed, pair.moving
+    landmarks = (f.landmarks, m.landmarks) if pair.same_subject else (None, None)
+    return PairFiles(f.image, m.image, f.labels, m.labels, *landmarks)
+
+
+def _row(pair: PairRecord, where: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "case": pair.name,
+        "same_subject": pair.same_subject,
+        "dice_before": metrics["dice_before"]["mean"],
+        "dice": metrics["dice_after"]["mean"],
+        "tre_mm_before": metrics["tre_mm_before"],
+        "tre_mm": metrics["tre_mm_after"],
+        "folds_percent": metrics["folds_percent"],
+        "sdlogj": metrics["sdlogj"],
+        "seconds": metrics["seconds"]["total"],
+        "folder": str(where),
+    }
+
+
+def _before(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    still = {"folds_percent": 0.0, "sdlogj": 0.0, "seconds": 0.0}
+    return [{**row, "dice": row["dice_before"], "tre_mm": row["tre_mm_before"], **still} for row in rows]
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over the rows that a measure is defined for, and the rows themselves."""
+    between = [row for row in rows if not row["same_subject"]] or rows
+    return {
+        "dice": _mean(row["dice"] for row in between),
+        "tre_mm": _mean(row["tre_mm"] for row in rows),
+        "folds_percent": _mean(row["folds_percent"] for row in rows),
+        "sdlogj": _mean(row["sdlogj"] for row in rows),
+        "seconds": _mean(row["seconds"] for row in rows),
+        "cases": list(rows),
+    }
+
+
+def _mean(values: Any) -> float | None:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,131 @@
+"""The comparison as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmreg_lightning.files import write_text
+
+NAMES = {
+    "before": "before",
+    "mind_ssc": "MIND-SSC + demons",
+    "learned": "learned + demons",
+    "labels": "true labels + demons (ceiling)",
+}
+COLOURS = {"before": "#999999", "mind_ssc": "#E69F00", "learned": "#0072B2", "labels": "#009E73"}  # Okabe-Ito
+COLUMNS = (
+    ("dice", "Dice", 3),
+    ("tre_mm", "TRE, mm", 2),
+    ("folds_percent", "folds, %", 3),
+    ("sdlogj", "SDlogJ", 3),
+    ("cosine", "cosine", 2),
+    ("seconds", "s / pair", 1),
+)
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .9em;text-align:right;border-bottom:1px solid #ddd}
+td:first-child,th:first-child{text-align:left}img{max-width:100%}code{background:#f3f3f3;padding:.1em .3em}
+figure{margin:1.5em 0}figcaption{color:#555}"""
+
+
+def markdown_table(results: Mapping[str, Any]) -> str:
+    """The means as a Markdown table, a row a method."""
+    header = f"| | {' | '.join(title for _, title, _ in COLUMNS)} |"
+    rows = [f"| {NAMES[key]} | {' | '.join(_cells(results[key]))} |" for key in NAMES]
+    return "\n".join([header, "|---" * (len(COLUMNS) + 1) + "|", *rows])
+
+
+def write_comparison_report(
+    path: Path, results: Mapping[str, Any], title: str, notes: Sequence[str], training_log: Path | None = None
+) -> None:
+    """Write the page: the table, what the numbers mean, box plot, learning curve, and pictures of the first pairs.
+
+    Args:
+        path: of the page; the folders of the pairs lie beside it.
+        results: content of results.json.
+        title: heading.
+        notes: paragraphs below the table.
+        training_log: ``metrics.csv`` of the training, for the learning curve.
+    """
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *(column[1] for column in COLUMNS)))
+    body = "".join(
+        f"<tr><td>{html.escape(NAMES[key])}</td>{''.join(f'<td>{cell}</td>' for cell in _cells(results[key]))}</tr>"
+        for key in NAMES
+    )
+    parts = [f"<h1>{html.escape(title)}</h1>", f"<table><tr>{head}</tr>{body}</table>"]
+    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
+    parts.append(_figure(_box_plot(results), "Dice of every held-out pair of two subjects; the line is the median."))
+    if training_log is not None and training_log.is_file():
+        parts.append(
+            _figure(_learning_curves(training_log), "Training: losses, and agreement of learned with supervised steps.")
+        )
+    for case in results["learned"]["cases"][:3]:
+        parts.append(f"<h2>{html.escape(case['case'].replace('_', ' '))}</h2>")
+        for key in ("learned", "mind_ssc"):
+            row = next(r for r in results[key]["cases"] if r["case"] == case["case"])
+            picture = (path.parent / row["folder"] / "report.png").read_bytes()
+            parts.append(_figure(picture, f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"))
+    write_text(
+        path,
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+        f"<style>{_STYLE}</style>{''.join(parts)}</html>",
+    )
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    values = [(row.get(key), digits) for key, _, digits in COLUMNS]
+    return ["–" if value is None else f"{value:.{digits}f}" for value, digits in values]
+
+
+def _figure(png: bytes, caption: str) -> str:
+    data = base64.b64encode(png).decode()
+    return f'<figure><img src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def _box_plot(results: Mapping[str, Any]) -> bytes:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for position, key in enumerate(reversed(NAMES)):
+        cases = results[key]["cases"]
+        dice = [r["dice"] for r in cases if not r["same_subject"]] or [r["dice"] for r in cases]
+        box = axes.boxplot([dice], positions=[position], vert=False, widths=0.6, patch_artist=True, whis=(0, 100))
+        box["boxes"][0].set(facecolor=COLOURS[key], alpha=0.6)
+        box["medians"][0].set(color="black")
+        axes.plot(dice, [position] * len(dice), "o", color="black", markersize=3)
+    axes.set_yticks(range(len(NAMES)), [NAMES[key] for key in reversed(NAMES)])
+    axes.set_xlabel("mean Dice over the organs of a pair")
+    axes.grid(axis="x", alpha=0.3)
+    return _png(figure)
+
+
+def _learning_curves(log: Path) -> bytes:
+    from matplotlib.figure import Figure
+
+    with open(log, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes, keys in ((left, ("train/organ_loss", "train/descent_loss")), (right, ("train/cosine", "val/dice"))):
+        for key, colour in zip(keys, ("#0072B2", "#D55E00"), strict=True):
+            points = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, label=key, marker="o" if "val" in key else None)
+        axes.set_xlabel("training step")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    left.set_ylabel("loss")
+    right.set_ylabel("cosine, Dice")
+    return _png(figure)
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()

@@ -1,0 +1,35 @@
+"""Organ labels in the place of features: how far the solver itself can come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mmreg_lightning.functional.labels import one_hot
+from mmreg_lightning.functional.resize import pool
+from mmreg_lightning.functional.smooth import gaussian_smooth
+
+
+class OracleFeatures(torch.nn.Module):
+    """Smoothed indicators of the true organ labels of one pair; the images are ignored.
+
+    Args:
+        labels: label map (1, 1, I, J, K) of each of the pair's two modalities, on the working grid.
+        ids: the organs.
+        stride: of the feature grid.
+        sigma: of the Gaussian, in feature voxels.
+    """
+
+    def __init__(self, labels: Mapping[str, Tensor], ids: Sequence[int], stride: int = 2, sigma: float = 0.8) -> None:
+        super().__init__()
+        self.labels = dict(labels)
+        self.ids = list(ids)
+        self.channels = len(self.ids)
+        self.stride = stride
+        self.sigma = sigma
+
+    def forward(self, image: Tensor, modality: str) -> Tensor:
+        """Features, (1, len(ids), I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
+        return gaussian_smooth(pool(one_hot(self.labels[modality], self.ids), self.stride), self.sigma)

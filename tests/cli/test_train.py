@@ -1,0 +1,128 @@
+"""mmreg-train from another folder: it trains, or says in one line why not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmreg_lightning.cli.train import check_checkpoint, entry
+from mmreg_lightning.errors import UserError
+
+TINY = ["data.spacing=12", "features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1"]
+COMMAND = [sys.executable, "-c", "from mmreg_lightning.cli.train import entry; entry()"]
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def call(phantom, cache_dir, tmp_path, monkeypatch, capsys):
+    """Runs the command in this process, in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.delenv("MMREG_PHANTOM", raising=False)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(*overrides, data_root=phantom):
+        own = [f"hydra.run.dir={tmp_path}/out", f"data.cache_dir={cache_dir}"]
+        if data_root is not None:
+            own.append(f"data.root={data_root}")
+        monkeypatch.setattr(sys, "argv", ["mmreg-train", *own, *TINY, *overrides])
+        code = 0
+        try:
+            entry()
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    yield run
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()  # Hydra's: they write to a file and a stream of this test
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (["foo=1"], "'foo'"),
+        (["features=transformer"], "'features/transformer'"),
+        (["features.norm=foo"], "features.norm='foo': must be"),
+        (["features.channels=3"], "features.channels=3"),
+        (["ckpt_path=nowhere.ckpt"], "ckpt_path=nowhere.ckpt: there is no such file"),
+        (["data.organs=[brain]"], "'brain'"),
+        (["data.spacing=-1"], "data.spacing=-1"),
+        (["data.normalisation.CT.kind=zscore"], "kind must be"),
+        (["seed=abc"], "seed=abc"),
+        (["data.patch_size=99"], "data.patch_size=99: larger than the images"),
+    ],
+    ids=str,
+)
+def test_mistake_is_one_line_and_code_2(call, overrides, match):
+    code, _, err = call(*overrides)
+    assert code == 2
+    lines = [line for line in err.splitlines() if "rank_zero" not in line]
+    assert lines[-1].startswith("error: ") and match in lines[-1]
+    assert "Traceback" not in err and sum(line.startswith("error: ") for line in lines) == 1
+
+
+@pytest.mark.parametrize(("root", "match"), [("nowhere", "data.root=nowhere"), ("???", "data.root")])
+def test_missing_data(call, root, match):
+    code, out, err = call(f"data.root={root}", data_root=None)
+    assert code == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and match in err
+
+
+def test_checkpoints_that_cannot_be_resumed(tmp_path):
+    module = torch.nn.Linear(2, 2)
+    text, other = tmp_path / "text.ckpt", tmp_path / "other.ckpt"
+    text.write_text("hello")
+    torch.save({"state_dict": torch.nn.Linear(3, 3).state_dict()}, other)
+    with pytest.raises(UserError, match="text.ckpt: damaged"):
+        check_checkpoint(str(text), module)
+    with pytest.raises(UserError, match="other.ckpt: its weights do not fit"):
+        check_checkpoint(str(other), module)
+    check_checkpoint(None, module)
+
+
+def shell(arguments, cwd):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def test_help(tmp_path):
+    done = shell(["--help"], tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("  mmreg-train ") >= 3
+    assert all(f"{group}: " in done.stdout for group in ("data", "features", "loss", "training", "solver"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_trains_from_another_folder_and_resumes(phantom, cache_dir, tmp_path):
+    common = [f"data.root={phantom}", f"data.cache_dir={cache_dir}", *TINY, "data.samples_per_epoch=2"]
+    done = shell([*common, f"hydra.run.dir={tmp_path}/out", "trainer.max_steps=2"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = tmp_path / "out"
+    assert {"best.ckpt", "last.ckpt", "config.yaml", "metrics.csv"} <= {path.name for path in out.iterdir()}
+    done = shell(
+        [*common, f"hydra.run.dir={tmp_path}/more", "trainer.max_steps=4", f"ckpt_path={out}/last.ckpt"], tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert torch.load(tmp_path / "more" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+@pytest.mark.slow
+def test_fast_dev_run_and_a_late_mistake(phantom, cache_dir, tmp_path):
+    common = [f"data.root={phantom}", f"data.cache_dir={cache_dir}", *TINY, "trainer.fast_dev_run=true"]
+    done = shell(common, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = shell([*common, "data.patch_size=99"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: data.patch_size=99") and done.stderr.count("\n") == 1

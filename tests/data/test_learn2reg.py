@@ -1,0 +1,210 @@
+"""The reader of Learn2Reg folders, on the phantom and on hand-written descriptions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.errors import UserError
+
+ORGANS = {"0": "background", "1": "liver", "2": "spleen"}
+
+
+class Folder:
+    """A data set of empty files, whose description is a dictionary to edit."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.content = {
+            "name": "Demo",
+            "modality": {"0": "MR", "1": "CT"},
+            "labels": {"0": ORGANS, "1": ORGANS},
+            "registration_direction": {"fixed": 0, "moving": 1},
+            "training_paired_images": [self.pair("0001"), self.pair("0002")],
+            "registration_val": [self.pair("0003")],
+            "registration_test": [self.pair("0004", part="Ts")],
+        }
+
+    def image(self, subject, modality, part="Tr"):
+        path = self.root / f"images{part}" / f"Demo_{subject}_{modality:04d}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        return f"./images{part}/{path.name}"
+
+    def pair(self, subject, part="Tr"):
+        return {"fixed": self.image(subject, 0, part), "moving": self.image(subject, 1, part)}
+
+    def read(self):
+        (self.root / "Demo_dataset.json").write_text(json.dumps(self.content))
+        return Learn2RegDataset.read(self.root)
+
+    def fails(self, match):
+        with pytest.raises(UserError, match=match) as caught:
+            self.read()
+        assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(tmp_path)
+
+
+def named(records):
+    return sorted((r.subject, r.modality) for r in records)
+
+
+def test_phantom(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    assert (dataset.fixed_modality, dataset.moving_modality) == ("MR", "CT")
+    assert dataset.description == phantom / "PhantomMRCT_dataset.json"
+    assert named(dataset.train) == [(s, m) for s in ("0001", "0002", "0003") for m in ("CT", "MR")]
+    assert all(r.labels and r.labels.is_file() and r.landmarks for r in dataset.train)
+    assert [p.name for p in dataset.pairs["val"]] == ["0004_to_0004"]
+    assert [p.name for p in dataset.pairs["test"]] == ["0005_to_0005"]
+    assert 0 not in dataset.label_names and len(dataset.label_names) == 14
+
+
+def test_pairs_and_their_splits(folder):
+    dataset = folder.read()
+    assert named(dataset.train) == [("0001", "CT"), ("0001", "MR"), ("0002", "CT"), ("0002", "MR")]
+    assert [p.name for p in dataset.pairs["train"]] == ["0001_to_0001", "0002_to_0002"]
+    assert all(p.same_subject for p in dataset.pairs["train"])
+    assert dataset.train[0].labels is None
+    assert dataset.label_names == {1: "liver", 2: "spleen"}
+
+
+def test_validation_cases_among_the_training_cases_are_left_out(folder):
+    everything = [folder.pair("0001"), folder.pair("0002"), folder.pair("0003"), folder.pair("0004")]
+    folder.content["training_paired_images"] = everything
+    folder.content["training"] = [{"image": path} for pair in everything for path in pair.values()]
+    dataset = folder.read()
+    assert {r.subject for r in dataset.train} == {"0001", "0002"}
+    assert [p.name for p in dataset.pairs["train"]] == ["0001_to_0001", "0002_to_0002"]
+
+
+@pytest.mark.parametrize("key", ["training", "training_unpaired_images"])
+@pytest.mark.parametrize("layout", ["by_modality", "records", "paths"])
+def test_unpaired_images_of_both_modalities_are_used(folder, key, layout):
+    mr, ct = folder.image("0005", 0), folder.image("0006", 1)
+    folder.content[key] = {
+        "by_modality": {"0": [{"image": mr, "label": "x"}], "1": [{"image": ct}]},
+        "records": [{"image": mr}, {"image": ct}],
+        "paths": [mr, ct],
+    }[layout]
+    dataset = folder.read()
+    assert {("0005", "MR"), ("0006", "CT")} <= set(named(dataset.train))
+    assert len(dataset.train) == 6
+    assert len(dataset.pairs["train"]) == 2
+
+
+def test_an_image_listed_twice_is_read_once(folder):
+    folder.content["training"] = {"0": [{"image": folder.image("0001", 0)}], "1": [{"image": folder.image("0001", 1)}]}
+    assert len(folder.read().train) == 4
+
+
+def test_files_beside_the_image(folder):
+    for kind, suffix in (("labels", ".nii.gz"), ("masks", ".nii.gz"), ("landmarks", ".csv")):
+        for part, subject in (("Tr", "0001"), ("Ts", "0004")):
+            path = folder.root / f"{kind}{part}" / f"Demo_{subject}_0000{suffix}"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    dataset = folder.read()
+    for record, part in ((dataset.train[0], "Tr"), (dataset.pairs["test"][0].fixed, "Ts")):
+        assert record.labels.parent.name == f"labels{part}"
+        assert record.mask.parent.name == f"masks{part}"
+        assert record.landmarks.parent.name == f"landmarks{part}"
+
+
+def test_other_direction(folder):
+    folder.content["registration_direction"] = {"fixed": 1, "moving": 0}
+    dataset = folder.read()
+    assert (dataset.fixed_modality, dataset.moving_modality) == ("CT", "MR")
+
+
+def test_without_a_direction_the_last_modality_moves(folder):
+    del folder.content["registration_direction"]
+    assert folder.read().moving_modality == "CT"
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ({"0": {"0": "background", "1": "liver"}}, {1: "liver"}),
+        ({"0": {"1": "liver"}, "1": {"1": "liver", "7": "aorta"}}, {1: "liver", 7: "aorta"}),
+        ({"0": "background", "3": "prostate"}, {3: "prostate"}),
+    ],
+)
+def test_labels_of_each_modality(folder, labels, expected):
+    folder.content["labels"] = labels
+    assert folder.read().label_names == expected
+
+
+def test_modalities_that_contradict_each_other(folder):
+    folder.content["labels"] = {"0": {"1": "liver"}, "1": {"1": "spleen"}}
+    folder.fails("label id 1 is 'liver' in one modality, 'spleen' in another")
+
+
+@pytest.mark.parametrize("key", ["name", "modality"])
+def test_missing_key(folder, key):
+    del folder.content[key]
+    folder.fails(f"Demo_dataset.json lacks the key '{key}'")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("modality", ["MR", "CT"]),
+        ("modality", {"MR": 0}),
+        ("labels", {"liver": 1}),
+        ("registration_val", ["0003"]),
+        ("training_unpaired_images", 7),
+    ],
+)
+def test_value_of_another_layout(folder, key, value):
+    folder.content[key] = value
+    folder.fails("Demo_dataset.json")
+
+
+def test_direction_to_nowhere(folder):
+    folder.content["registration_direction"] = {"fixed": 0, "moving": 2}
+    folder.fails("registration_direction.*none of")
+
+
+def test_subject_in_validation_and_test(folder):
+    folder.content["registration_test"] = [folder.pair("0003")]
+    folder.fails("subjects 0003 are in both")
+
+
+@pytest.mark.parametrize("name", ["Demo_0001.nii.gz", "0001_MR.nii.gz", "Demo_0001_0002.nii.gz"])
+def test_file_name_without_subject_and_modality(folder, name):
+    (folder.root / "imagesTr" / name).touch()
+    folder.content["training"] = [f"imagesTr/{name}"]
+    folder.fails(rf"{name}: a file name must end in _SUBJECT_MODALITY")
+
+
+def test_listed_file_is_missing(folder):
+    (folder.root / folder.content["registration_val"][0]["moving"]).unlink()
+    folder.fails("Demo_0003_0001.nii.gz: listed .* no such file")
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(UserError, match="data.root=.*nowhere: there is no such folder"):
+        Learn2RegDataset.read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_not_one_description(tmp_path, count):
+    for n in range(count):
+        (tmp_path / f"{n}_dataset.json").write_text("{}")
+    with pytest.raises(UserError, match=f"found {count}"):
+        Learn2RegDataset.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "\x00"])
+def test_description_is_no_json_object(tmp_path, text):
+    (tmp_path / "Demo_dataset.json").write_text(text)
+    with pytest.raises(UserError, match="Demo_dataset.json"):
+        Learn2RegDataset.read(tmp_path)

@@ -1,0 +1,186 @@
+"""Training patches: pairing, place, balance, randomness."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mmreg_lightning.data.augmentation import build_augmentation
+from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.patches import PairedPatches
+from mmreg_lightning.errors import UserError
+
+RECIPES = {
+    "MR": {"kind": "percentile", "low": 1.0, "high": 99.0},
+    "CT": {"kind": "window", "low": -160.0, "high": 240.0},
+}
+IDS = list(range(1, 15))
+
+
+@pytest.fixture(scope="module")
+def dataset(phantom):
+    return Learn2RegDataset.read(phantom)
+
+
+@pytest.fixture(scope="module")
+def cache(cache_dir):
+    return PreprocessingCache(cache_dir, 12.0, RECIPES, IDS)
+
+
+@pytest.fixture(scope="module")
+def make(dataset, cache):
+    def build(pairing="intra", patch_size=16, length=8, augmentation=None, ids=None, data=None):
+        return PairedPatches(data or dataset, cache, ids or IDS, pairing, patch_size, length, augmentation)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "shape"), [(16, (16, 16, 16)), ([8, 16, 24], (8, 16, 24)), (None, (32, 32, 32))], ids=str
+)
+@pytest.mark.parametrize("augmented", [False, True])
+def test_shape_and_type(make, patch_size, shape, augmented):
+    patches = make(patch_size=patch_size, augmentation=build_augmentation(elastic=5.0) if augmented else None)
+    item = patches[0]
+    assert len(patches) == 8
+    for role in ("fixed", "moving"):
+        image, labels = item[role], item[f"{role}_labels"]
+        assert image.shape == labels.shape == (1, *shape)
+        assert image.dtype == torch.float32 and labels.dtype == torch.int64
+        assert 0 <= image.min() and image.max() <= 1
+        assert set(labels.unique().tolist()) <= {0, *IDS}
+
+
+def test_both_images_are_cut_at_the_same_place(make):
+    # MR and CT of an undeformed subject have equal labels.
+    patches = make("intra", patch_size=12)
+    for _ in range(5):
+        item = patches[0]
+        assert torch.equal(item["fixed_labels"], item["moving_labels"])
+        assert not torch.equal(item["fixed"], item["moving"])
+
+
+def test_each_image_is_augmented_on_its_own(make):
+    augmentation = build_augmentation(degrees=20.0, noise=0.0, bias=0.0, log_gamma=0.0)
+    item = make("intra", augmentation=augmentation)[0]
+    assert not torch.equal(item["fixed_labels"], item["moving_labels"])
+
+
+def test_translation_is_in_millimetres(make):
+    # At most 6 mm, half a voxel of 12 mm: the centre of each organ moves by no more.
+    augmentation = build_augmentation(0.0, 0.0, translation=6.0, log_gamma=0.0, noise=0.0, bias=0.0)
+    patches = make("intra", patch_size=None, augmentation=augmentation)
+    plain = make("intra", patch_size=None)
+    corner = (0, 0, 0)
+    prepared = patches.cache.image(patches.fixed[0])
+    before = plain._cut(prepared, corner).labels
+    for _ in range(5):
+        after = patches._cut(prepared, corner).labels
+        shift = [(x[0] == 1).nonzero().double().mean(0) for x in (before, after)]
+        assert (shift[1] - shift[0]).abs().max() <= 1.01  # nearest neighbour rounds to whole voxels
+
+
+def test_organs_are_seen_about_equally_often(make):
+    ids = [1, 5, 6]  # liver, stomach, gall bladder: 100 times the gall bladder's voxels are liver
+    patches = make("intra", patch_size=1, ids=ids)
+    draws = 300
+    seen = Counter(int(patches[0]["fixed_labels"]) for _ in range(draws))
+    assert set(seen) == set(ids)
+    # A binomial of 1/3: 100 of 300 with a standard deviation of 8.
+    assert all(abs(seen[i] - draws / 3) < 33 for i in ids)
+
+
+def test_seed_decides(make):
+    patches = make("both", augmentation=build_augmentation())
+    torch.manual_seed(5)
+    first = patches[0]
+    second = patches[0]
+    torch.manual_seed(5)
+    again = patches[0]
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["fixed"], second["fixed"])
+
+
+def test_inter_pairs_are_of_two_subjects(make):
+    patches = make("inter")
+    drawn = [patches._draw_pair() for _ in range(60)]
+    assert not any(p.same_subject for p in drawn)
+    assert {(p.fixed.modality, p.moving.modality) for p in drawn} == {("MR", "CT")}
+    assert len({p.name for p in drawn}) == 6  # all ordered pairs of three subjects
+
+
+def test_intra_pairs_are_the_listed_ones(make, dataset):
+    patches = make("intra")
+    assert {patches._draw_pair() for _ in range(40)} == set(dataset.pairs["train"])
+
+
+def test_both_kinds_half_each(make):
+    patches = make("both")
+    same = sum(patches._draw_pair().same_subject for _ in range(200))
+    assert 70 <= same <= 130  # four standard deviations
+
+
+@pytest.mark.parametrize("pairing", ["intra", "inter", "both"])
+def test_held_out_subjects_are_never_drawn(make, pairing):
+    patches = make(pairing)
+    drawn = [patches._draw_pair() for _ in range(60)]
+    assert {r.subject for p in drawn for r in (p.fixed, p.moving)} == {"0001", "0002", "0003"}
+
+
+@pytest.mark.slow
+def test_workers_draw_differently(make):
+    loader = DataLoader(make("both", length=4), batch_size=2, num_workers=2)
+    first, second = (batch["fixed"] for batch in loader)
+    assert not torch.equal(first, second)
+
+
+def test_image_of_another_size_is_placed_centre_on_centre(make, tmp_path, cache):
+    patches = make("intra", patch_size=None)
+    prepared = cache.image(patches.fixed[0])
+    larger = dataclasses.replace(
+        prepared,
+        image=torch.nn.functional.pad(prepared.image, (1, 1) * 3),
+        labels=torch.nn.functional.pad(prepared.labels, (1, 1) * 3),
+    )
+    assert torch.equal(patches._placed(larger).image, prepared.image)
+
+
+def subset(dataset, keep):
+    return dataclasses.replace(
+        dataset,
+        train=[r for r in dataset.train if (r.subject, r.modality) in keep],
+        pairs={**dataset.pairs, "train": []},
+    )
+
+
+def test_a_fixed_image_without_partner_is_not_drawn(make, dataset):
+    # The only CT is that of 0001: its own MR has no partner.
+    patches = make("inter", data=subset(dataset, {("0001", "MR"), ("0001", "CT"), ("0002", "MR")}))
+    assert {patches._draw_pair().name for _ in range(20)} == {"0001_to_0002"}
+
+
+@pytest.mark.parametrize(
+    ("pairing", "keep", "match"),
+    [
+        ("inter", {("0001", "MR"), ("0001", "CT")}, "two subjects"),
+        ("inter", {("0001", "MR"), ("0002", "MR")}, "two subjects"),
+        ("inter", set(), "two subjects"),
+        ("intra", {("0001", "MR"), ("0001", "CT")}, "no training pairs"),
+        ("both", {("0001", "MR"), ("0002", "CT")}, "no training pairs"),
+        ("other", {("0001", "MR"), ("0002", "CT")}, "data.pairing='other'"),
+    ],
+)
+def test_no_such_pairs(make, dataset, pairing, keep, match):
+    with pytest.raises(UserError, match=match):
+        make(pairing, data=subset(dataset, keep))
+
+
+@pytest.mark.parametrize("patch_size", [33, [16, 16, 40], 0, -8, [16, 16], "16", 8.5], ids=str)
+def test_unusable_patch_size(make, patch_size):
+    with pytest.raises(UserError, match="data.patch_size="):
+        make(patch_size=patch_size)

@@ -1,0 +1,145 @@
+"""Losses against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from mmreg_lightning.descent.agreement import descent_agreement
+from mmreg_lightning.descent.losses import (
+    MagnitudeDirectionLoss,
+    MSELoss,
+    WarpedLabelDiceLoss,
+    mean_cosine,
+    soft_dice,
+)
+from mmreg_lightning.descent.organ_loss import organ_loss
+from mmreg_lightning.descent.regularisers import GaussianRegulariser
+from mmreg_lightning.descent.step import DescentStep
+from mmreg_lightning.descent.targets import OneHotTargets
+from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
+
+NONE = (torch.empty(0), torch.empty(0))  # the label functions, which only the Dice loss looks at
+
+
+def steps_of(update, target):
+    return [UnrolledStep(update, target, update)]
+
+
+def cubes(shift=2):
+    """Label maps (1, 1, 16, 16, 16) of a cube of 8 voxels and of the same cube ``shift`` voxels further along I."""
+    fixed, moving = torch.zeros(2, 1, 1, 16, 16, 16, dtype=torch.long)
+    fixed[:, :, 4:12, 4:12, 4:12] = 1
+    moving[:, :, 4 + shift : 12 + shift, 4:12, 4:12] = 1
+    return fixed, moving
+
+
+@pytest.mark.parametrize(("factor", "cosine"), [(1.0, 1.0), (0.1, 1.0), (-1.0, -1.0), (0.0, 0.0)])
+def test_mean_cosine_of_scaled_steps(factor, cosine):
+    target = torch.rand(1, 3, 5, 5, 5) + 0.1
+    assert mean_cosine(factor * target, target).item() == pytest.approx(cosine, abs=1e-4)
+
+
+def test_mean_cosine_is_weighted_by_the_target():
+    # |d*| = 3 where the angle is 0, and 1 where it is 90 degrees: 3 / 4.
+    target, update = torch.zeros(2, 1, 3, 1, 1, 2)
+    target[0, 0, 0, 0] = torch.tensor([3.0, 1.0])
+    update[0, 0, 0, 0, 0], update[0, 1, 0, 0, 1] = 0.5, 0.5
+    assert mean_cosine(update, target).item() == pytest.approx(0.75, abs=1e-4)
+
+
+def test_mean_cosine_without_target_is_zero_and_differentiable():
+    update = torch.zeros(1, 3, 4, 4, 4, requires_grad=True)
+    value = mean_cosine(update, torch.zeros(1, 3, 4, 4, 4))
+    value.backward()
+    assert value.item() == 0
+    assert torch.isfinite(update.grad).all()
+
+
+@pytest.mark.parametrize("loss", [MagnitudeDirectionLoss(), MSELoss()], ids=lambda x: type(x).__name__)
+def test_loss_of_the_wanted_step_is_zero(loss):
+    target = torch.rand(1, 3, 5, 5, 5) + 0.1
+    assert loss(steps_of(target, target), NONE).item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "opposite", "nothing"),
+    [
+        (MagnitudeDirectionLoss(), 4.0, 2.0),  # |-2 d*| / |d*| + 1 + 1; |d*| / |d*| + 1 - 0
+        (MagnitudeDirectionLoss(magnitude=2.0, direction=0.0), 4.0, 2.0),
+        (MagnitudeDirectionLoss(magnitude=0.0, direction=3.0), 6.0, 3.0),
+        (MSELoss(), 4.0, 1.0),
+    ],
+)
+def test_loss_of_opposite_and_of_no_step(loss, opposite, nothing):
+    target = torch.rand(1, 3, 5, 5, 5) + 0.1
+    assert loss(steps_of(-target, target), NONE).item() == pytest.approx(opposite, rel=1e-3)
+    assert loss(steps_of(0 * target, target), NONE).item() == pytest.approx(nothing, rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", [MagnitudeDirectionLoss(), MSELoss()], ids=lambda x: type(x).__name__)
+def test_loss_is_the_mean_of_the_steps(loss):
+    target = torch.rand(1, 3, 5, 5, 5) + 0.1
+    both = steps_of(target, target) + steps_of(-target, target)
+    assert loss(both, NONE).item() == pytest.approx(loss(both[1:], NONE).item() / 2, rel=1e-3)
+
+
+def test_soft_dice_closed_forms():
+    a = torch.zeros(1, 3, 4, 4, 4)
+    a[:, 0, :2] = 1
+    b = torch.zeros_like(a)
+    b[:, 0, 1:3] = 1
+    assert soft_dice(a, a).item() == 1  # the empty channels are left out
+    assert soft_dice(a, b).item() == pytest.approx(0.5)  # one plane of two
+    assert soft_dice(0 * a, 0 * a).item() == 1
+
+
+def test_warped_label_dice_falls_along_the_descent_of_the_labels():
+    fixed, moving = cubes()
+    psi = OneHotTargets(1.0)
+    targets = (psi(fixed, [1], 1), psi(moving, [1], 1))
+    step = DescentStep(GaussianRegulariser(1.0, 0.5))
+    steps = unrolled_descent(step, *targets, *targets, torch.zeros(1, 3, 16, 16, 16), 5)
+    values = [WarpedLabelDiceLoss()([s], targets).item() for s in steps]
+    assert all(later < earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert values[-1] < 0.5 * (1 - soft_dice(*targets).item())
+
+
+def test_agreement_of_the_labels_with_themselves():
+    fixed, moving = cubes()
+    psi = OneHotTargets(1.0)
+    f, m = psi(fixed, [1], 1), psi(moving, [1], 1)
+    step = DescentStep(GaussianRegulariser())
+    assert descent_agreement(step, f, m, f, m, [2, 1]) == pytest.approx(1, abs=1e-3)
+    assert descent_agreement(step, m, f, f, m, [1], steps=1) < -0.9
+
+
+def test_organ_loss_of_perfect_logits():
+    labels, _ = cubes()
+    logits = torch.full((1, 4, 16, 16, 16), -20.0)
+    logits[:, :1][labels == 1] = 20.0
+    logits[:, 3:][labels == 0] = 20.0  # any of the further classes is background
+    assert organ_loss(logits, labels, [1], stride=1).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_organ_loss_of_uniform_logits():
+    # An eighth of the voxels is organ, C = 4: p = 1/4 of the organ and 3/4 of the background.
+    labels, _ = cubes()
+    cross_entropy = -(math.log(0.25) / 8 + 7 * math.log(0.75) / 8)
+    n = 16**3
+    dice = 2 * (n / 8 * 0.25) / (n * 0.25**2 + n / 8)
+    loss = organ_loss(torch.zeros(1, 4, 16, 16, 16), labels, [1], stride=1)
+    assert loss.item() == pytest.approx(cross_entropy + 1 - dice, rel=1e-4)
+
+
+def test_organ_loss_asks_for_mixtures_on_coarse_borders():
+    labels, _ = cubes(0)
+    shifted = torch.roll(labels, 1, dims=2)  # now half of a coarse voxel is organ at both ends
+    logits = torch.zeros(1, 2, 8, 8, 8)
+    logits[:, 0] = torch.where(torch.nn.functional.avg_pool3d(shifted.float(), 2)[:, 0] > 0.9, 9.0, -9.0)
+    half = logits.clone()
+    border = torch.nn.functional.avg_pool3d(shifted.float(), 2)[:, 0] == 0.5
+    half[:, 0][border] = 0.0
+    assert organ_loss(half, shifted, [1], stride=2) < organ_loss(logits, shifted, [1], stride=2)

@@ -1,0 +1,138 @@
+"""Learned features: shapes, bounds, stems, precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.cnn import CNNFeatures
+from mmreg_lightning.features.mind import MindFeatures
+from mmreg_lightning.features.raw_intensity import IntensityFeatures
+from mmreg_lightning.features.unet import UNetFeatures
+
+
+def unet(**kwargs):
+    return UNetFeatures(["MR", "CT"], **{"channels": 5, "widths": (6, 8, 10), **kwargs})
+
+
+def cnn(**kwargs):
+    return CNNFeatures(["MR", "CT"], **{"channels": 5, "width": 6, "depth": 2, **kwargs})
+
+
+FAMILIES = pytest.mark.parametrize("family", [unet, cnn])
+
+
+@FAMILIES
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(16, 24, 16), (16, 20, 12)], ids=str)
+def test_shape_and_stride(family, stride, shape):
+    features = family(stride=stride)
+    out = features(torch.rand(2, 1, *shape), "CT")
+    assert out.shape == (2, 5, *(n // stride for n in shape))
+    assert (features.stride, features.channels) == (stride, 5)
+
+
+@FAMILIES
+def test_softmax_is_a_share_of_each_class(family):
+    # Smoothing with weights that sum to 1 keeps the sum of the classes.
+    for smoothing in (0.0, 0.8):
+        out = family(bound="softmax", smoothing=smoothing)(torch.rand(1, 1, 16, 16, 16), "MR")
+        assert out.min() >= 0 and out.max() <= 1
+        torch.testing.assert_close(out.sum(1), torch.ones(1, 8, 8, 8))
+
+
+@FAMILIES
+def test_sigmoid_is_bounded_and_independent(family):
+    features = family(bound="sigmoid", smoothing=0.0)
+    logits = 30 * torch.randn(1, 5, 8, 8, 8)
+    out = features.activate(logits)
+    assert out.min() >= 0 and out.max() <= 1
+    assert (out.sum(1) - 1).abs().max() > 0.5
+    # One channel's logit leaves the others alone.
+    changed = logits.clone()
+    changed[:, 0] = 0
+    assert torch.equal(features.activate(changed)[:, 1:], out[:, 1:])
+
+
+@FAMILIES
+def test_modality_specific_stems_see_a_modality_each(family):
+    features = family(stem="modality_specific")
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert not torch.allclose(features(image, "MR"), features(image, "CT"))
+    features(image, "MR").square().sum().backward()
+    used = {name for name, p in features.stem.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert used and all(".MR." in f".{name}." for name in used)
+
+
+@FAMILIES
+def test_shared_stem_is_one(family):
+    image = torch.rand(1, 1, 16, 16, 16)
+    shared = family(stem="shared")
+    assert torch.equal(shared(image, "MR"), shared(image, "CT"))
+    specific = family(stem="modality_specific")
+
+    def count(features):
+        return sum(p.numel() for p in features.stem.parameters())
+
+    assert count(specific) == 2 * count(shared)
+
+
+@FAMILIES
+def test_pair_logits_are_those_of_each(family):
+    features = family()
+    fixed, moving = torch.rand(2, 2, 1, 16, 16, 16)
+    f, m = features.pair_logits(fixed, moving, ("MR", "CT"))
+    torch.testing.assert_close(f, features.logits(fixed, "MR"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(m, features.logits(moving, "CT"), rtol=1e-4, atol=1e-4)
+
+
+@FAMILIES
+def test_bfloat16_is_close(family):
+    features = family()
+    image = torch.rand(1, 1, 16, 16, 16)
+    exact = features(image, "CT")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = features(image, "CT")
+    assert out.dtype == torch.float32
+    assert torch.isfinite(out).all()
+    assert (out - exact).abs().mean() < 0.02  # features lie in [0, 1]; bfloat16 has 8 bits
+
+
+@FAMILIES
+def test_gradient_reaches_every_parameter(family):
+    features = family()
+    image = torch.rand(1, 1, 16, 16, 16)
+    loss = sum((features(image, name) * torch.rand(1, 5, 8, 8, 8)).sum() for name in ("MR", "CT"))
+    loss.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in features.parameters())
+
+
+@FAMILIES
+def test_unknown_modality(family):
+    with pytest.raises(UserError, match=r"'PET'.*MR, CT"):
+        family()(torch.rand(1, 1, 16, 16, 16), "PET")
+
+
+@FAMILIES
+@pytest.mark.parametrize("wrong", [{"stride": 3}, {"bound": "relu"}, {"stem": "both"}, {"norm": "batch"}], ids=str)
+def test_unknown_choice(family, wrong):
+    with pytest.raises(ValueError, match=f"features.{next(iter(wrong))}"):
+        family(**wrong)
+
+
+@pytest.mark.parametrize("norm", ["instance", "group", "none"])
+def test_every_norm_runs(norm):
+    assert torch.isfinite(cnn(norm=norm)(torch.rand(1, 1, 16, 16, 16), "CT")).all()
+
+
+def test_hand_crafted_families_take_any_modality():
+    image = torch.rand(1, 1, 16, 16, 16)
+    mind = MindFeatures()(image, "anything")
+    assert mind.shape == (1, 12, 8, 8, 8) and mind.min() >= 0 and mind.max() <= 1
+    assert IntensityFeatures(stride=4)(image, "anything").shape == (1, 1, 4, 4, 4)
+
+
+def test_raw_intensity_is_the_mean_of_its_block():
+    out = IntensityFeatures(stride=2)(torch.arange(8.0).view(1, 1, 2, 2, 2), "CT")
+    assert out.item() == 3.5

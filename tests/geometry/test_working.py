@@ -1,0 +1,64 @@
+"""The working grid covers the image, and images on it are network input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.geometry.working import prepare_image, working_grid
+
+WINDOW = {"kind": "window", "low": 0.0, "high": 100.0}
+
+
+@pytest.mark.parametrize("spacing", [2.0, 3.7, (2.0, 4.0, 1.0), [2.0, 4.0, 1.0]], ids=str)
+def test_sides_are_multiples_about_the_same_centre(affine, spacing):
+    grid = Grid((11, 18, 23), affine)
+    working = working_grid(grid, spacing)
+    assert all(n % 8 == 0 for n in working.shape)
+    np.testing.assert_allclose(working.spacing, np.broadcast_to(spacing, 3))
+    np.testing.assert_allclose(working.center, grid.center, atol=1e-9)
+    np.testing.assert_allclose(working.direction, grid.direction, atol=1e-9)
+    extent = np.array(working.shape) * working.spacing
+    assert (extent >= np.array(grid.shape) * grid.spacing - 1e-6).all()
+    assert grid.overlap_fraction(working) == 1
+
+
+def test_a_grid_that_fits_is_kept():
+    grid = Grid((16, 24, 8), np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert working_grid(grid, 2.0).same_as(grid)
+
+
+def test_image_on_its_own_grid_is_only_normalised():
+    grid = Grid((8, 8, 8), np.eye(4))
+    data = 120 * torch.rand(1, 8, 8, 8) - 10
+    torch.testing.assert_close(
+        prepare_image(Volume(data, grid), grid, WINDOW), (data / 100).clamp(0, 1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_outside_of_the_image_is_zero():
+    bright = Volume(50 + 10 * torch.rand(1, 8, 8, 8), Grid((8, 8, 8), np.eye(4)))
+    grid = Grid((16, 8, 8), np.eye(4))
+    out = prepare_image(bright, grid, WINDOW)
+    assert out[:, 9:].abs().max() == 0
+    assert out[:, :8].min() > 0.4
+
+
+def test_transform_moves_the_sampling_points():
+    data = torch.zeros(1, 8, 8, 8)
+    data[0, 5, 4, 4] = 100
+    shift = np.eye(4)
+    shift[0, 3] = 2.0  # the point x of the grid is x + 2 mm in the image
+    grid = Grid((8, 8, 8), np.eye(4))
+    out = prepare_image(Volume(data, grid), grid, WINDOW, transform=shift)
+    assert out[0, 3, 4, 4] == pytest.approx(1, abs=1e-4)
+
+
+def test_no_contrast_within_the_window():
+    volume = Volume(200 + torch.rand(1, 8, 8, 8), Grid((8, 8, 8), np.eye(4)))
+    with pytest.raises(UserError, match="no contrast"):
+        prepare_image(volume, volume.grid, WINDOW)

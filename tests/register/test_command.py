@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli.register import main
+
+
+def options(**paths: object) -> list[str]:
+    return [word for name, value in paths.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def complaint(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The sentence with which the command refuses."""
+    with pytest.raises(SystemExit) as exit_info:
+        run(lambda: main(argv))
+    assert exit_info.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1
+    return err
+
+
+def test_prints_the_numbers_and_the_folder(
+    write_scene: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", shift=(4, 0, 0))
+    argv = options(fixed=fixed.image, moving=moving.image, out=tmp_path / "out")
+    argv += options(fixed_labels=fixed.labels, moving_labels=moving.labels)
+    main([*argv, "--set", "solver.iterations=3", "descent.step.alpha=0.2", "--set", "solver.step.max_step=0.5"])
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("Dice 0.") and "(2 labels), folds " in lines[0]
+    assert lines[1] == f"Results: {tmp_path / 'out'}"
+    assert err == ""
+
+
+def test_help_is_quick_and_needs_nothing_heavy() -> None:
+    code = (
+        "import sys, mmreg_lightning.cli.register as r; r.build_parser().format_help();"
+        "print([m for m in ('torch', 'numpy', 'matplotlib', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    write_scene: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str], checkpoint: Path
+) -> None:
+    fixed, moving = write_scene("f"), write_scene("m")
+    shape, affine = (32, 32, 32), nib.load(fixed.image).affine
+    noise = np.random.default_rng(0).random(shape).astype(np.float32)
+    far = affine.copy()
+    far[0, 3] += 1000
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(fixed.image.read_bytes()[:2000])
+    (tmp_path / "two.csv").write_text("1,2,3\n4,5,6\n")
+    (tmp_path / "one.csv").write_text("1,2,3\n")
+    (tmp_path / "file").write_text("")
+    hole = noise.copy()
+    hole[3, 4, 5] = np.nan
+    others = np.where(np.asarray(nib.load(moving.labels).dataobj) > 0, 5, 0).astype(np.uint8)
+    cases: dict[str, dict[str, object]] = {
+        "there is no file": {"moving": tmp_path / "nowhere.nii.gz"},
+        "broken.nii.gz": {"moving": broken},
+        "must be a 3-D image": {"moving": save(tmp_path / "4d.nii.gz", np.stack([noise, noise], -1), affine)},
+        "NaN": {"moving": save(tmp_path / "nan.nii.gz", hole, affine)},
+        "constant.nii.gz": {"moving": save(tmp_path / "constant.nii.gz", noise * 0 + 3, affine)},
+        "no contrast": {"moving": save(tmp_path / "air.nii.gz", noise - 900, affine), "moving_modality": "CT"},
+        "do not overlap": {"moving": save(tmp_path / "far.nii.gz", noise, far)},
+        "is given without --moving-labels": {"fixed_labels": fixed.labels},
+        "is given without --fixed-landmarks": {"moving_landmarks": tmp_path / "one.csv"},
+        "is not on the same grid": {
+            "fixed_labels": fixed.labels,
+            "moving_labels": save(tmp_path / "l.nii.gz", others, far),
+        },
+        "share no organ": {
+            "fixed_labels": fixed.labels,
+            "moving_labels": save(tmp_path / "o.nii.gz", others, affine),
+        },
+        "has 2 landmarks": {
+            "fixed_landmarks": tmp_path / "two.csv",
+            "moving_landmarks": tmp_path / "one.csv",
+        },
+        "--checkpoint": {"checkpoint": tmp_path / "none.ckpt"},
+        "damaged, or no checkpoint": {"checkpoint": fixed.image},
+        "--fixed-modality PET": {"checkpoint": checkpoint, "fixed_modality": "PET"},
+        "--spacing -2.0": {"spacing": -2},
+        "too small for a pyramid": {"spacing": 12},
+        "--solver nothing": {"solver": "nothing"},
+        "--set solver.iteration=3": {"set": "solver.iteration=3"},
+        "output folder": {"out": tmp_path / "file"},
+    }
+    for expected, changed in cases.items():
+        arguments = {"fixed": fixed.image, "moving": moving.image, "out": tmp_path / "out"} | changed
+        assert expected in complaint(options(**arguments), capsys)
+        assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_the_script_exits_with_2(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "register.py"
+    argv = options(fixed=tmp_path / "a.nii.gz", moving=tmp_path / "b.nii.gz", out=tmp_path / "out")
+    done = subprocess.run([sys.executable, str(script), *argv], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == f"error: there is no file {tmp_path / 'a.nii.gz'}\n"

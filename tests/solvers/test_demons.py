@@ -1,0 +1,125 @@
+"""The pyramid on physics: identity, translations, grids of odd size, masks."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from mmreg_lightning.descent.regularisers import DiffusionRegulariser, GaussianRegulariser, NoRegulariser
+from mmreg_lightning.descent.step import DescentStep
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.warp import identity_grid, warp
+from mmreg_lightning.solvers.demons import DemonsSolver
+
+INSIDE = (..., slice(8, -8), slice(8, -8), slice(8, -8))
+
+
+def pattern(points, period=16.0):
+    """Smooth random features (1, 8, I, J, K) in [0, 1] at points (1, 3, I, J, K) in voxels."""
+    generator = torch.Generator().manual_seed(3)
+    channels = []
+    for _ in range(8):
+        waves = torch.nn.functional.normalize(torch.randn(3, 3, generator=generator), dim=1) * 2 * math.pi / period
+        phases = 2 * math.pi * torch.rand(3, 1, 1, 1, generator=generator)
+        channels.append(torch.sin(torch.einsum("wa,aijk->wijk", waves, points[0]) + phases).mean(0))
+    return 0.5 + 0.5 * torch.stack(channels)[None]
+
+
+def moved(shape, translation):
+    """Fixed and moving features with moving(x + t) = fixed(x), and t (1, 3, 1, 1, 1)."""
+    points = identity_grid(shape)
+    t = torch.tensor(translation).view(1, 3, 1, 1, 1)
+    return pattern(points), pattern(points - t), t
+
+
+def solver(levels=(4, 2, 1), iterations=20, regulariser=None):
+    return DemonsSolver(DescentStep(regulariser or GaussianRegulariser(1.0, 0.5), alpha=0.05), levels, iterations)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 32), (33, 35, 32), (35, 33, 34)], ids=str)
+def test_translation_is_recovered(shape):
+    fixed, moving, t = moved(shape, (3.0, -2.0, 2.5))
+    u = solver()(fixed, moving)
+    assert u.shape == (1, 3, *shape)
+    assert (u - t)[INSIDE].abs().max() < 0.3  # voxels
+
+
+class ConstantStep:
+    """Moves by one voxel along each axis, whatever the features."""
+
+    def update(self, fixed, moving, displacement, fixed_gradient=None, weight=None):
+        assert fixed.shape == moving.shape and fixed.shape[2:] == displacement.shape[2:]
+        return torch.ones_like(displacement)
+
+    def advance(self, displacement, update):
+        return displacement + update
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 32), (33, 34, 35)], ids=str)
+def test_a_voxel_of_a_level_is_as_many_voxels_as_its_factor(shape):
+    # Also where sides are no multiples: 2 voxels at 1/4, 1 at 1/2 and 3 at full size are 2 * 4 + 2 + 3.
+    features = torch.rand(1, 2, *shape)
+    u = DemonsSolver(ConstantStep(), levels=(4, 2, 1), iterations=(2, 1, 3))(features, features)
+    torch.testing.assert_close(u, torch.full((1, 3, *shape), 13.0))
+
+
+@pytest.mark.parametrize("regulariser", [GaussianRegulariser(), DiffusionRegulariser(), NoRegulariser()])
+def test_identity_stays_identity(regulariser):
+    features = torch.rand(1, 4, 16, 32, 16)
+    assert solver(iterations=3, regulariser=regulariser)(features, features).abs().max() == 0
+    # On other sides sampling points are rounded to float32, and noise has the steepest gradients.
+    features = pattern(identity_grid((18, 17, 19)))
+    assert solver(iterations=3, regulariser=regulariser)(features, features).abs().max() < 1e-4
+
+
+def test_a_finest_level_above_one_still_fills_the_grid():
+    fixed, moving, t = moved((33, 32, 34), (2.0, -1.0, 1.0))
+    u = solver(levels=(4, 2), iterations=40)(fixed, moving)
+    assert u.shape == (1, 3, 33, 32, 34)
+    assert (u - t)[INSIDE].abs().max() < 0.5
+
+
+def test_where_nothing_is_trusted_the_residual_is_irrelevant():
+    fixed, moving, _ = moved((24, 25, 24), (1.0, 0.0, 0.0))
+    weight = torch.ones(1, 1, 24, 25, 24)
+    weight[:, :, 8:16] = 0
+    # Fixed forces: the symmetric ones would see the other values through the neighbours' central differences.
+    step = DescentStep(NoRegulariser(), alpha=0.05, forces="moving")
+    single = DemonsSolver(step, levels=(1,), iterations=5)
+    other = fixed.clone()
+    other[:, :, 8:16] = torch.rand(1, 8, 8, 25, 24)
+    assert torch.equal(single(fixed, moving, weight=weight), single(other, moving, weight=weight))
+    assert not torch.equal(single(fixed, moving), single(other, moving))
+    assert single(fixed, moving, weight=weight)[:, :, 8:16].abs().max() == 0
+
+
+def test_registration_lowers_the_residual():
+    fixed, moving, _ = moved((32, 32, 32), (2.0, 1.0, -2.0))
+    before = (fixed - moving).square().mean()
+    after = (fixed - warp(moving, solver()(fixed, moving))).square().mean()
+    assert after < 0.1 * before
+
+
+def test_too_small_for_the_pyramid():
+    features = torch.rand(1, 2, 15, 32, 32)
+    with pytest.raises(UserError, match=r"solver.levels=\[4, 2, 1\].*\(15, 32, 32\)"):
+        solver()(features, features)
+
+
+def test_progress_counts_every_iteration():
+    seen = []
+    features = torch.rand(1, 1, 16, 16, 16)
+    solver(levels=(2, 1), iterations=(2, 3))(
+        features, features, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("levels", "iterations"), [((), 5), ((1, 2), 5), ((2, 0), 5), ((2, 1), (5,)), ((2, 1), (5, -1))], ids=str
+)
+def test_unusable_pyramid(levels, iterations):
+    with pytest.raises(ValueError, match="solver"):
+        solver(levels, iterations)
