@@ -13,7 +13,6 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
 from mmreg_lightning.files import atomic_path, ensure_output_dir
-from mmreg_lightning.functional.resize import resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.module import DescentModule
 from mmreg_lightning.pictures.pair import FEATURES, REGISTRATION, PairPicture, draw_pair
@@ -62,14 +61,10 @@ def validation_picture(module: DescentModule, batch: Mapping[str, Tensor]) -> Pa
 
     Args:
         module: features and solver.
-        batch: ``fixed``, ``moving`` (B, 1, I, J, K) in [0, 1] and ``fixed_labels``, ``moving_labels``, likewise.
+        batch: see ``ValidationPairs``.
     """
-    fixed_modality, moving_modality = module.hparams["modalities"]
     fixed, moving = batch["fixed"][:1], batch["moving"][:1]
-    fixed_features = module.features(fixed, fixed_modality)
-    moving_features = module.features(moving, moving_modality)
-    coarse = module.solver(fixed_features, moving_features)
-    u = resize_displacement(coarse, fixed.shape[2:])
+    fixed_features, moving_features, coarse, u = module.register(fixed, moving, batch["inside"][:1])
     moving_labels = batch["moving_labels"][:1]
     warped_labels = warp(moving_labels.float(), u, mode="nearest").long()
     spacing = np.broadcast_to(np.asarray(module.hparams["spacing"], dtype=float), (3,)).tolist()

@@ -14,23 +14,19 @@ import torch
 
 from mmreg_lightning.build import instantiate
 from mmreg_lightning.checkpoint import load_checkpoint
-from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
+from mmreg_lightning.comparison_inputs import check_fits, prepare_folder, select_pairs
+from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache, pair_trust
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
-from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.oracle import OracleFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.files import ensure_output_dir, write_json
+from mmreg_lightning.files import write_json
 from mmreg_lightning.inputs import PairFiles
 from mmreg_lightning.pipeline import register_with
-from mmreg_lightning.settings import MIND_SSC, Settings, resolve_settings
+from mmreg_lightning.search_space import search_space
+from mmreg_lightning.settings import MIND_SSC, Settings, settings_of_module
 from mmreg_lightning.tuning import Trial, TuningPair, search, settings_grid, with_setting
 
-SEARCH_SPACE: Mapping[str, Sequence[Any]] = {
-    "step.alpha": (0.05, 0.1, 0.2, 0.4),
-    "step.regulariser.sigma_field": (0.5, 0.7, 1.0),
-}
-"""What every feature family is tuned over, as keys of the solver's configuration: 12 settings."""
 FAMILIES = ("mind_ssc", "learned", "labels")
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, done, in all)."""
@@ -41,10 +37,12 @@ class Comparison:
     """What ``compare`` found.
 
     Attributes:
+        tuning_pairs: how many pairs every family was tuned on.
         trials: of each family, best first.
         results: content of results.json.
     """
 
+    tuning_pairs: int
     trials: Mapping[str, Sequence[Trial]]
     results: dict[str, Any]
 
@@ -58,6 +56,7 @@ def compare(
     tune_split: str = "val",
     tune_pairs: int = 6,
     report_split: str = "test",
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Tune every feature family on one split, then register the pairs of another from their files.
@@ -72,28 +71,28 @@ def compare(
         cache_dir: where prepared arrays are kept.
         tune_split, report_split: ``train``, ``val`` or ``test``; what is tuned on is not reported on, unless both
             name one split.
-        tune_pairs: so many pairs of ``tune_split``, the first.
+        tune_pairs: at most so many pairs of ``tune_split``, the first; those of two subjects where it has any.
+        overwrite: remove the results of an earlier comparison in ``out``.
         progress: told of each trial and each registration.
 
     Raises:
-        UserError: a split holds no pairs, or checkpoint or data cannot be used.
+        UserError: checkpoint, data or output folder cannot be used, the checkpoint was not trained for such data, or
+            its solver cannot be tuned; see ``select_pairs``, ``check_fits`` and ``search_space``.
     """
-    base = resolve_settings(checkpoint)
+    module = load_checkpoint(checkpoint)
+    base = settings_of_module(module, checkpoint)
     dataset = Learn2RegDataset.read(root)
-    splits = {name: dataset.pairs[name] for name in (tune_split, report_split)}
-    for name, pairs in splits.items():
-        if not pairs:
-            raise UserError(f"{root} lists no pairs of the split {name!r}")
-    folder = ensure_output_dir(out)
+    check_fits(dataset, checkpoint, module.modalities, base.label_names)
+    pairs = select_pairs(dataset, tune_split, tune_pairs, report_split)
+    candidates = settings_grid(search_space(base.solver_config))
+    folder = prepare_folder(out, overwrite)
     ids = list(base.label_names)
     assert base.spacing is not None, "a checkpoint knows its spacing"
     cache = PreprocessingCache(cache_dir, base.spacing, base.normalisation, list(dataset.label_names))
-    psi = load_checkpoint(checkpoint).targets
-    trials = _tune(base, psi, _tuning_split(splits[tune_split], tune_pairs), cache, ids, progress)
+    trials = _tune(base, module.targets, pairs.tuning, cache, ids, candidates, progress)
     write_json(folder / "tuning.json", {family: [dataclasses.asdict(t) for t in trials[family]] for family in FAMILIES})
     rows: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
-    cases = splits[report_split]
-    for done, pair in enumerate(cases):
+    for done, pair in enumerate(pairs.reported):
         for family in FAMILIES:
             settings = _family_settings(family, base, cache.pair(pair), ids)
             tuned = with_setting(base.solver_config, trials[family][0].setting)
@@ -102,7 +101,7 @@ def compare(
             metrics = register_with(_files(pair), where, settings, overwrite=True).metrics
             rows[family].append(_row(pair, where.relative_to(folder), metrics))
         if progress is not None:
-            progress("registering", done + 1, len(cases))
+            progress("registering", done + 1, len(pairs.reported))
     results: dict[str, Any] = {"before": _summary(_before(rows["learned"]))}
     for family in FAMILIES:
         best = trials[family][0]
@@ -113,12 +112,7 @@ def compare(
             "cosine": best.cosine,
         }
     write_json(folder / "results.json", results)
-    return Comparison(trials, results)
-
-
-def _tuning_split(pairs: Sequence[PairRecord], count: int) -> Sequence[PairRecord]:
-    """Pairs of two subjects, as in the report; of one subject where there are no others."""
-    return ([p for p in pairs if not p.same_subject] or list(pairs))[:count]
+    return Comparison(len(pairs.tuning), trials, results)
 
 
 def _tune(
@@ -127,20 +121,20 @@ def _tune(
     pairs: Sequence[PairRecord],
     cache: PreprocessingCache,
     ids: Sequence[int],
+    candidates: Sequence[Mapping[str, Any]],
     progress: Progress | None,
 ) -> dict[str, list[Trial]]:
-    settings = settings_grid(SEARCH_SPACE)
     prepared = [cache.pair(pair) for pair in pairs]
     done = itertools.count(1)
 
     def advance() -> None:
         if progress is not None:
-            progress("tuning", next(done), len(settings) * len(FAMILIES))
+            progress("tuning", next(done), len(candidates) * len(FAMILIES))
 
     trials: dict[str, list[Trial]] = {}
     for family in FAMILIES:
         tuning_pairs = [_tuning_pair(_family_settings(family, base, pair, ids), pair, psi, ids) for pair in prepared]
-        trials[family] = search(tuning_pairs, base.solver_config, settings, ids, progress=advance)
+        trials[family] = search(tuning_pairs, base.solver_config, candidates, ids, progress=advance)
     return trials
 
 
@@ -156,6 +150,7 @@ def _tuning_pair(
         features(moving.image[None], settings.moving_modality),
         *paired_targets(psi, *labels, ids, features.stride),
         *labels,
+        pair_trust(fixed, moving, features.stride),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.files import write_text
+from mmreg_lightning.tuning import MAX_FOLDS_PERCENT
 
 NAMES = {
     "before": "before",
@@ -40,6 +41,27 @@ def markdown_table(results: Mapping[str, Any]) -> str:
     return "\n".join([header, "|---" * (len(COLUMNS) + 1) + "|", *rows])
 
 
+def method_note(*, trials: int, tuning_pairs: int, tune: str, report: str) -> str:
+    """How the settings were chosen and what the numbers are from, as a paragraph.
+
+    Args:
+        trials: settings that every family tried.
+        tuning_pairs: pairs that they were tried on.
+        tune, report: names of the splits.
+    """
+    source = (
+        f"The settings were tuned on the pairs of the reported split {report} itself: nothing here is held out."
+        if tune == report
+        else f"The numbers are from the {report} split."
+    )
+    return (
+        f"Each row uses the best of the same {trials} settings of the demons solver, chosen by mean Dice over "
+        f"{tuning_pairs} pair{'s' if tuning_pairs > 1 else ''} of the {tune} split (settings that fold more than "
+        f"{MAX_FOLDS_PERCENT:g} % of the voxels rank last). {source} TRE is over pairs of one subject, whose landmarks "
+        "correspond. Cosine is the agreement of the features' steps with those of the labels on the tuning pairs."
+    )
+
+
 def write_comparison_report(
     path: Path, results: Mapping[str, Any], title: str, notes: Sequence[str], training_log: Path | None = None
 ) -> None:
@@ -59,7 +81,7 @@ def write_comparison_report(
     )
     parts = [f"<h1>{html.escape(title)}</h1>", f"<table><tr>{head}</tr>{body}</table>"]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
-    parts.append(_figure(_box_plot(results), "Dice of every held-out pair of two subjects; the line is the median."))
+    parts.append(_figure(_box_plot(results), "Dice of every reported pair of two subjects; the line is the median."))
     if training_log is not None and training_log.is_file():
         parts.append(
             _figure(_learning_curves(training_log), "Training: losses, and agreement of learned with supervised steps.")
@@ -90,18 +112,18 @@ def _figure(png: bytes, caption: str) -> str:
 def _box_plot(results: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    for position, key in enumerate(reversed(NAMES)):
+    for position, key in enumerate(NAMES):
         cases = results[key]["cases"]
         dice = [r["dice"] for r in cases if not r["same_subject"]] or [r["dice"] for r in cases]
-        box = axes.boxplot([dice], positions=[position], vert=False, widths=0.6, patch_artist=True, whis=(0, 100))
+        box = axes.boxplot([dice], positions=[position], widths=0.6, patch_artist=True, whis=(0, 100))
         box["boxes"][0].set(facecolor=COLOURS[key], alpha=0.6)
         box["medians"][0].set(color="black")
-        axes.plot(dice, [position] * len(dice), "o", color="black", markersize=3)
-    axes.set_yticks(range(len(NAMES)), [NAMES[key] for key in reversed(NAMES)])
-    axes.set_xlabel("mean Dice over the organs of a pair")
-    axes.grid(axis="x", alpha=0.3)
+        axes.plot([position] * len(dice), dice, "o", color="black", markersize=3)
+    axes.set_xticks(range(len(NAMES)), [name.replace(" + ", "\n+ ") for name in NAMES.values()])
+    axes.set_ylabel("mean Dice over the organs of a pair")
+    axes.grid(axis="y", alpha=0.3)
     return _png(figure)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -24,9 +24,24 @@ from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.metrics.dice import dice_per_label, mean_dice
+from mmreg_lightning.metrics.dice import mean_shared_dice
 from mmreg_lightning.metrics.jacobian import jacobian_statistics
 from mmreg_lightning.solvers.protocol import Solver
+
+
+class ModuleRegistration(NamedTuple):
+    """What ``DescentModule.register`` gives.
+
+    Attributes:
+        fixed_features, moving_features: (B, C, i, j, k), the moving ones not warped.
+        feature_displacement: (B, 3, i, j, k) in voxels of the feature grid, fixed to moving.
+        displacement: (B, 3, I, J, K), the same in voxels of the working grid.
+    """
+
+    fixed_features: Tensor
+    moving_features: Tensor
+    feature_displacement: Tensor
+    displacement: Tensor
 
 
 class DescentModule(pl.LightningModule):
@@ -84,11 +99,17 @@ class DescentModule(pl.LightningModule):
         self.modalities = (modalities[0], modalities[1])
         self.label_names = {int(i): name for i, name in label_names.items()}
         self.label_ids = list(self.label_names)
+        if (self.warmup or self.organ_weight) and self.features.bound != "softmax":
+            raise UserError(
+                f"features.bound={self.features.bound}: learning from organ labels needs 'softmax'; "
+                "training=paper does without"
+            )
         if (self.warmup or self.organ_weight) and self.features.channels <= len(self.label_ids):
             raise UserError(
                 f"features.channels={self.features.channels}: learning from organ labels needs more channels than "
                 f"the {len(self.label_ids)} organs"
             )
+        self.warmup_steps = -1  # known when the number of steps is
         self._random = random.Random(torch.initial_seed())
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
@@ -100,7 +121,7 @@ class DescentModule(pl.LightningModule):
         """Organ loss during the warm-up, then the unrolled descent (and the organ loss by its weight)."""
         stride = self.features.stride
         fixed, moving = self.features.pair_logits(batch["fixed"], batch["moving"], self.modalities)
-        warming = self.global_step < self.warmup * self.trainer.estimated_stepping_batches
+        warming = self.global_step < self.warmup_steps
         loss = fixed.new_zeros(())
         if warming or self.organ_weight:
             organs = 0.5 * (
@@ -110,10 +131,10 @@ class DescentModule(pl.LightningModule):
             self.log("train/organ_loss", organs, prog_bar=True)
             loss = loss + (1.0 if warming else self.organ_weight) * organs
         if not warming:
-            targets = paired_targets(
-                self.targets, batch["fixed_labels"], batch["moving_labels"], self.label_ids, stride
-            )
             with torch.autocast(self.device.type, enabled=False):
+                targets = paired_targets(
+                    self.targets, batch["fixed_labels"], batch["moving_labels"], self.label_ids, stride
+                )
                 features = (self.features.activate(fixed), self.features.activate(moving))
                 descent, cosine = self._descent_loss(features, targets)
             self.log("train/descent_loss", descent, prog_bar=True)
@@ -141,40 +162,46 @@ class DescentModule(pl.LightningModule):
             carried = steps[-1].displacement.detach()
         return torch.stack(losses).mean(), torch.stack(cosines).mean()
 
-    def register(self, fixed: Tensor, moving: Tensor) -> Tensor:
-        """Register two prepared images with the module's own features and solver.
+    @torch.no_grad()
+    def register(self, fixed: Tensor, moving: Tensor, inside: Tensor) -> ModuleRegistration:
+        """Register prepared images with the module's own features and solver, as ``register_pair`` does.
 
         Args:
             fixed, moving: (B, 1, I, J, K) in [0, 1] on one working grid.
-
-        Returns:
-            (B, 3, I, J, K) in voxels of the working grid, fixed to moving.
+            inside: (B, 1, I, J, K), 1 where both images are seen and 0 elsewhere.
         """
-        with torch.no_grad():
-            f, m = self.features(fixed, self.modalities[0]), self.features(moving, self.modalities[1])
-            return resize_displacement(self.solver(f, m), fixed.shape[2:])
+        f, m = self.features(fixed, self.modalities[0]), self.features(moving, self.modalities[1])
+        # Displacements of tens of voxels need more than the eight bits of a bfloat16.
+        with torch.autocast(self.device.type, enabled=False):
+            weight = pool(inside, self.features.stride)
+            u = self.solver(f, m, weight=weight if bool((weight < 1).any()) else None)
+            return ModuleRegistration(f, m, u, resize_displacement(u, fixed.shape[2:]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Register a whole pair; log Dice, folds and the agreement of the descent."""
         fixed_labels, moving_labels = batch["fixed_labels"], batch["moving_labels"]
-        f = self.features(batch["fixed"], self.modalities[0])
-        m = self.features(batch["moving"], self.modalities[1])
-        with torch.autocast(self.device.type, enabled=False):  # bfloat16 would round displacements to 1/256 of them
-            displacement = resize_displacement(self.solver(f, m), fixed_labels.shape[2:])
-        warped = warp(moving_labels.float(), displacement, mode="nearest").long()
-        targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
+        f, m, _, displacement = self.register(batch["fixed"], batch["moving"], batch["inside"])
+        with torch.autocast(self.device.type, enabled=False):
+            warped = warp(moving_labels.float(), displacement, mode="nearest").long()
+            targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
+            cosine = descent_agreement(self.step, f, m, *targets, self.levels)
         jacobian = jacobian_statistics(displacement)
         values = {
-            "val/dice": mean_dice(dice_per_label(fixed_labels, warped, self.label_ids)),
-            "val/dice_before": mean_dice(dice_per_label(fixed_labels, moving_labels, self.label_ids)),
-            "val/cosine": descent_agreement(self.step, f, m, *targets, self.levels),
+            "val/dice": mean_shared_dice(fixed_labels, moving_labels, warped, self.label_ids),
+            "val/dice_before": mean_shared_dice(fixed_labels, moving_labels, moving_labels, self.label_ids),
+            "val/cosine": cosine,
             "val/folds_percent": jacobian.folds_percent,
             "val/sdlogj": jacobian.sdlogj,
         }
-        self.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=False)
-        self.log(
-            "val_dice", values["val/dice"], on_epoch=True, batch_size=1, sync_dist=True, prog_bar=True, logger=False
-        )
+        for name, value in values.items():
+            self.log(name, value, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=name == "val/dice")
+
+    def on_fit_start(self) -> None:
+        """Note where the warm-up ends, which a resumed run keeps; let each process draw its own patches."""
+        if self.warmup_steps < 0:
+            self.warmup_steps = round(self.warmup * int(self.trainer.estimated_stepping_batches))
+        if self.trainer.world_size > 1:
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def configure_optimizers(self) -> Any:
         """The configured optimiser; its learning rate rises for 5 % of the steps, then falls along a cosine."""
@@ -185,12 +212,15 @@ class DescentModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the package's version, and where the random choice of start states is."""
+        """Note the package's version, the end of the warm-up, and where the random choice of start states is."""
         checkpoint["mmreg_lightning_version"] = __version__
+        checkpoint["warmup_steps"] = self.warmup_steps
         checkpoint["start_state_random"] = self._random.getstate()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the same random choices."""
+        """Go on with the warm-up and the start states where they were; patches are drawn anew, from another seed."""
+        self.warmup_steps = int(checkpoint["warmup_steps"])
+        torch.manual_seed(torch.initial_seed() + int(checkpoint["global_step"]))
         version, internal, gauss = checkpoint["start_state_random"]
         self._random.setstate((version, tuple(internal), gauss))
 

@@ -21,10 +21,9 @@ from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.moments import moments_translation
-from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import then_affine
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.working import prepare_image, working_grid
+from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
 from mmreg_lightning.solvers.protocol import Progress, Solver
 
 Affine = Literal["none", "moments"]
@@ -125,7 +124,7 @@ def register_pair(
         check_overlap(fixed, moving, initial)
         fixed_image = prepare_image(fixed, grid, recipes[0])[None]
         moving_image = prepare_image(moving, grid, recipes[1], initial)[None]
-        trust = pool(_seen(fixed, grid, np.eye(4)) * _seen(moving, grid, initial), features.stride)
+        trust = pool((field_of_view(fixed, grid) * field_of_view(moving, grid, initial))[None], features.stride)
     with watch.stage("features"):
         fixed_features = features(fixed_image, fixed_modality)
         moving_features = features(moving_image, moving_modality)
@@ -168,9 +167,3 @@ def check_overlap(fixed: Volume, moving: Volume, initial: NDArray[np.float64]) -
             f"{fixed.path or 'the fixed image'} and {moving.path or 'the moving image'}: their fields of view do "
             "not overlap (--affine moments aligns their centres of mass)"
         )
-
-
-def _seen(volume: Volume, grid: Grid, transform: NDArray[np.float64]) -> Tensor:
-    """(1, 1, *grid.shape): 1 in the field of view of the volume, 0 outside."""
-    ones = Volume(torch.ones_like(volume.data, dtype=torch.float32), volume.grid)
-    return resample_volume(ones, grid, "nearest", transform=transform).data[None]

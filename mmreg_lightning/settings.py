@@ -30,6 +30,8 @@ MIND_SSC = {
     "stride": 2,
 }
 """Features of a registration without a checkpoint."""
+MIND_SSC_STEP = ("solver.step.alpha=0.4", "solver.step.regulariser.sigma_field=1.0")
+"""Settings of demons for them, found by ``mmreg-compare`` on the phantom; the shipped step is for learned features."""
 _LONGEST_SIDE = 128  # voxels of a default working grid: seconds to a minute on a CPU
 
 
@@ -71,8 +73,8 @@ def resolve_settings(
     """Settings of a registration.
 
     Args:
-        checkpoint: of mmreg-train; without one the features are MIND-SSC.
-        fixed_modality, moving_modality: when None those of the checkpoint.
+        checkpoint: of mmreg-train; without one the features are MIND-SSC, and demons steps as ``MIND_SSC_STEP``.
+        fixed_modality, moving_modality: when None those of the checkpoint. Without one, letter case does not matter.
         spacing: of the working grid, mm; when None that of the checkpoint.
         solver: name of a file of conf/solver; when None the checkpoint's solver, else demons.
         overrides: ``KEY=VALUE`` of ``solver.*``, or of ``descent.step.*``, which is the solver's step.
@@ -82,22 +84,53 @@ def resolve_settings(
     """
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UserError(f"--spacing {spacing}: must be a positive number of millimetres")
-    if checkpoint is None:
-        fixed, moving = fixed_modality or UNNAMED, moving_modality or UNNAMED
-        config = solver_config(solver or "demons", None, overrides)
-        recipes = shipped_normalisation()
-        return Settings(
-            features=instantiate(MIND_SSC),
-            solver=instantiate(config),
-            features_config=MIND_SSC,
-            solver_config=config,
-            fixed_modality=fixed,
-            moving_modality=moving,
-            normalisation={name: recipes.get(name, recipes["MR"]) for name in (fixed, moving)},
+    if checkpoint is not None:
+        return settings_of_module(
+            load_checkpoint(checkpoint),
+            checkpoint,
+            fixed_modality=fixed_modality,
+            moving_modality=moving_modality,
             spacing=spacing,
-            label_names={},
+            solver=solver,
+            overrides=overrides,
         )
-    module = load_checkpoint(checkpoint)
+    recipes = shipped_normalisation()
+    fixed, moving = (_shipped_name(name or UNNAMED, recipes) for name in (fixed_modality, moving_modality))
+    name = solver or "demons"
+    config = solver_config(name, None, [*(MIND_SSC_STEP if name == "demons" else ()), *overrides])
+    return Settings(
+        features=instantiate(MIND_SSC),
+        solver=instantiate(config),
+        features_config=MIND_SSC,
+        solver_config=config,
+        fixed_modality=fixed,
+        moving_modality=moving,
+        normalisation={name: recipes.get(name, recipes["MR"]) for name in (fixed, moving)},
+        spacing=spacing,
+        label_names={},
+    )
+
+
+def settings_of_module(
+    module: DescentModule,
+    checkpoint: str | Path,
+    *,
+    fixed_modality: str | None = None,
+    moving_modality: str | None = None,
+    spacing: float | None = None,
+    solver: str | None = None,
+    overrides: Sequence[str] = (),
+) -> Settings:
+    """Settings of a registration with a checkpoint that is loaded already.
+
+    Args:
+        module: of ``load_checkpoint``.
+        checkpoint: where it was loaded from.
+        fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
+
+    Raises:
+        UserError: the checkpoint does not know a modality, or an override names no setting.
+    """
     trained_fixed, trained_moving = module.hparams["modalities"]
     config = solver_config(solver, module.hparams, overrides)
     return Settings(
@@ -192,6 +225,9 @@ def _apply(config: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
     for part in key.split("."):
         value = value[part]
+    if isinstance(node[last], dict) and not (isinstance(value, dict) and "_target_" in value):
+        inside = ", ".join(_leaves(node[last], f"{path}."))
+        raise UserError(f"--set {override}: {key} is a group, set one of {inside}, or replace it by {{_target_: ...}}")
     node[last] = value
 
 
@@ -201,6 +237,11 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{prefix}{key}.")
         elif key != "_target_":
             yield f"{prefix}{key}"
+
+
+def _shipped_name(modality: str, recipes: Mapping[str, Any]) -> str:
+    """The name as the recipes spell it, in whatever letter case it was given."""
+    return next((name for name in recipes if name.casefold() == modality.casefold()), modality)
 
 
 def _known(module: DescentModule, option: str, modality: str) -> str:

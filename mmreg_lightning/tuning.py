@@ -14,11 +14,12 @@ from mmreg_lightning.build import instantiate
 from mmreg_lightning.descent.agreement import descent_agreement
 from mmreg_lightning.functional.resize import resize_displacement
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.metrics.dice import dice_per_label, mean_dice
+from mmreg_lightning.metrics.dice import mean_shared_dice
 from mmreg_lightning.metrics.jacobian import jacobian_statistics
 from mmreg_lightning.solvers.protocol import Solver
 
 Config = dict[str, Any]
+MAX_FOLDS_PERCENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TuningPair:
         fixed, moving: (1, C, i, j, k) features.
         fixed_targets, moving_targets: (1, L, i, j, k) label functions on the same grid.
         fixed_labels, moving_labels: (1, 1, I, J, K) integers on the working grid.
+        weight: (1, 1, i, j, k) for the solver, see ``pair_trust``; None is 1 everywhere.
     """
 
     fixed: Tensor
@@ -37,6 +39,7 @@ class TuningPair:
     moving_targets: Tensor
     fixed_labels: Tensor
     moving_labels: Tensor
+    weight: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def search(
     solver: Mapping[str, Any],
     settings: Sequence[Mapping[str, Any]],
     label_ids: Sequence[int],
-    max_folds_percent: float = 0.5,
+    max_folds_percent: float = MAX_FOLDS_PERCENT,
     progress: Callable[[], None] | None = None,
 ) -> list[Trial]:
     """Register all pairs with every setting.
@@ -94,12 +97,12 @@ def search(
         step = instantiate(config["step"])
         rows = []
         for pair in pairs:
-            u = resize_displacement(run(pair.fixed, pair.moving), pair.fixed_labels.shape[2:])
+            u = resize_displacement(run(pair.fixed, pair.moving, weight=pair.weight), pair.fixed_labels.shape[2:])
             warped = warp(pair.moving_labels.float(), u, mode="nearest").long()
             agreement = descent_agreement(
                 step, pair.fixed, pair.moving, pair.fixed_targets, pair.moving_targets, config["levels"]
             )
-            dice = mean_dice(dice_per_label(pair.fixed_labels, warped, label_ids))
+            dice = mean_shared_dice(pair.fixed_labels, pair.moving_labels, warped, label_ids)
             rows.append((dice, jacobian_statistics(u).folds_percent, agreement))
         trials.append(Trial(dict(setting), *(sum(column) / len(rows) for column in zip(*rows, strict=True))))
         if progress is not None:

@@ -66,7 +66,13 @@ def pair():
 
     fixed, fixed_labels = image(0.0, [0.1, 0.5, 0.9])
     moving, moving_labels = image(2.0, [0.5, 0.9, 0.2])
-    return {"fixed": fixed, "moving": moving, "fixed_labels": fixed_labels, "moving_labels": moving_labels}
+    return {
+        "fixed": fixed,
+        "moving": moving,
+        "fixed_labels": fixed_labels,
+        "moving_labels": moving_labels,
+        "inside": torch.ones_like(fixed),
+    }
 
 
 class Recorder(pl.Callback):
@@ -177,7 +183,7 @@ def test_registration_of_equal_images_is_identity():
     # Features of one image are equal only with a shared stem.
     module = build("features.stem=shared", "features.norm=none").eval()
     image = pair()["fixed"][None]
-    u = module.register(image, image)
+    u = module.register(image, image, torch.ones_like(image)).displacement
     assert u.shape == (1, 3, 16, 16, 16)
     assert u.abs().max() < 1e-3
 
@@ -243,3 +249,37 @@ def test_learning_rate_rises_then_falls_to_nothing():
     assert rates[:6] == sorted(rates[:6]) and rates[5:] == sorted(rates[5:], reverse=True)
     assert 0 < rates[0] < 0.1 and rates[100] == pytest.approx(0)
     assert rates[24] == pytest.approx(0.5 + 0.5 * 0.80902, abs=1e-4)  # a fifth of the fall: cos(pi / 5)
+
+
+def test_descent_under_autocast(tmp_path):
+    """bf16 is for the network alone: targets and displacements stay in float32."""
+    module = build("training=paper")
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        max_steps=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, DataLoader([pair()]), DataLoader([pair()]))
+    assert trainer.global_step == 1
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_the_end_of_the_warmup_survives_a_longer_resumed_run():
+    module = build("training.warmup=0.5")
+    module.warmup_steps = 3
+    checkpoint = {"global_step": 4}
+    module.on_save_checkpoint(checkpoint)
+    resumed = build("training.warmup=0.5")
+    resumed.on_load_checkpoint(checkpoint)
+    assert resumed.warmup_steps == 3
+
+
+def test_sigmoid_features_cannot_learn_from_organ_labels():
+    with pytest.raises(UserError, match="features.bound=sigmoid"):
+        build("features.bound=sigmoid", "training=warmup")
+    assert build("features.bound=sigmoid", "training=paper").features.bound == "sigmoid"

@@ -30,7 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set in Learn2Reg layout")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--tune", choices=SPLITS, default="val", help="split to tune on")
-    parser.add_argument("--tune-pairs", type=int, default=6, metavar="N", help="so many pairs of it")
+    parser.add_argument("--tune-pairs", type=int, default=6, metavar="N", help="at most so many pairs of it")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier comparison in the folder")
     parser.add_argument("--report", choices=SPLITS, default="test", help="split to report on")
     return parser
 
@@ -46,17 +47,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         tune=arguments.tune,
         tune_pairs=arguments.tune_pairs,
         report=arguments.report,
+        overwrite=arguments.overwrite,
         title=f"Features compared on {arguments.data.name}",
         command=command,
     )
 
 
 def write_comparison(
-    checkpoint: Path, data: Path, out: Path, *, tune: str, tune_pairs: int, report: str, title: str, command: str
+    checkpoint: Path,
+    data: Path,
+    out: Path,
+    *,
+    tune: str,
+    tune_pairs: int,
+    report: str,
+    overwrite: bool,
+    title: str,
+    command: str,
 ) -> None:
     """Run the comparison under a progress bar, write its page, print its table."""
     from mmreg_lightning.comparison import compare
-    from mmreg_lightning.comparison_report import markdown_table, write_comparison_report
+    from mmreg_lightning.comparison_report import markdown_table, method_note, write_comparison_report
     from mmreg_lightning.paths import CACHE_DIR
 
     with progress_bar() as progress:
@@ -68,18 +79,18 @@ def write_comparison(
             tune_split=tune,
             tune_pairs=tune_pairs,
             report_split=report,
+            overwrite=overwrite,
             progress=progress,
         )
-    trials = len(comparison.trials["learned"])
-    notes = [
-        f"Each row uses the best of the same {trials} settings of the demons solver, chosen by mean Dice over "
-        f"{tune_pairs} pairs of the {tune} split (settings that fold more than 0.5 % of the voxels rank last); "
-        f"the numbers are from the {report} split. TRE is over pairs of one subject, whose landmarks correspond. "
-        "Cosine is the agreement of the features' steps with those of the labels on the tuning pairs.",
-        f"Command: {command}",
-    ]
+    note = method_note(
+        trials=len(comparison.trials["learned"]), tuning_pairs=comparison.tuning_pairs, tune=tune, report=report
+    )
     write_comparison_report(
-        out / "report.html", comparison.results, title, notes, training_log=Path(checkpoint).parent / "metrics.csv"
+        out / "report.html",
+        comparison.results,
+        title,
+        [note, f"Command: {command}"],
+        training_log=checkpoint.parent / "metrics.csv",
     )
     print(markdown_table(comparison.results))
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmreg_lightning.cli._entry import run
 
-PHANTOM = {"subjects": 52, "size": (64, 56, 64), "seed": 1, "val": 4, "test": 6}
+PHANTOM = {"subjects": 52, "size": (64, 56, 64), "seed": 1, "val": 4, "test": 6, "intra_displacement": 30.0}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,8 +27,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     out: Path = build_parser().parse_args(argv).out
 
     from mmreg_lightning.cli.compare import write_comparison
+    from mmreg_lightning.comparison_inputs import refuse_existing
     from mmreg_lightning.data.phantom.dataset import write_phantom
 
+    # A comparison beside a training is of an earlier demonstration; any other is not for this command to replace.
+    again = (out / "training").is_dir()
+    if not again:
+        refuse_existing(out)
     print(f"1/3 phantom: {out / 'phantom'}", flush=True)
     data = write_phantom(out / "phantom", **PHANTOM, progress=True)  # type: ignore[arg-type]
     print(f"2/3 training: {out / 'training'}", flush=True)
@@ -41,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         tune="val",
         tune_pairs=4,
         report="test",
+        overwrite=again,
         title="mmreg_lightning: phantom demonstration",
         command="make demo",
     )

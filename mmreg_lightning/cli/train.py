@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 
 from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._last_steps import save_last_steps
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.paths import CONF_DIR
@@ -56,7 +59,16 @@ def train(config: DictConfig) -> dict[str, float]:
     OmegaConf.save(config, out / "config.yaml", resolve=True)
     for logger in loggers:
         logger.log_hyperparams(settings)
-    trainer.fit(module, datamodule=data, ckpt_path=settings["ckpt_path"], weights_only=True)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=settings["ckpt_path"], weights_only=True)
+        save_last_steps(trainer, module, data)
+    except SystemExit as stop:
+        # Lightning's own end after Ctrl-C, with exit code 1.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from stop
+        raise
+    finally:
+        finish_tracking()
     print(f"checkpoints and metrics: {out}")
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -75,6 +87,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
     return container
+
+
+def finish_tracking() -> None:
+    """Close the W&B run if there is one: otherwise a failed run's last metrics are lost and the next one joins it."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 def prepare_output(folder: str, ckpt_path: str | None) -> Path:
@@ -140,3 +159,8 @@ def _main_or_user_error() -> None:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"configuration: {_one_line(error)}") from error
+    except OSError as error:
+        # Hydra makes hydra.run.dir before train() can check it; what fails later is a defect.
+        if any(frame.f_code is train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        raise UserError(f"hydra.run.dir: cannot write {error.filename}: {error.strerror}") from error

@@ -17,13 +17,14 @@ from mmreg_lightning.data.learn2reg import ImageRecord, PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.intensity import Recipe
+from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.nifti import read_image, read_labels
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
-from mmreg_lightning.geometry.working import prepare_image, working_grid
+from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
 
-FORMAT = 1  # raise it when the preprocessing changes, so that old files are not taken for new ones
+FORMAT = 2  # raise it when the preprocessing changes, so that old files are not taken for new ones
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,19 @@ class PreparedImage:
 
     Attributes:
         image: (1, I, J, K) float32 in [0, 1].
-        labels: (1, I, J, K) int64; all background where the data set has none.
+        labels: (1, I, J, K) integers; all background where the data set has none.
+        inside: (1, I, J, K) float32, 1 in the image's field of view, 0 where the working grid reaches beyond it.
     """
 
     image: Tensor
     labels: Tensor
+    inside: Tensor
+
+
+def pair_trust(fixed: PreparedImage, moving: PreparedImage, stride: int) -> Tensor | None:
+    """The solver's weight of a pair: (1, 1, I / stride, J / stride, K / stride), None where it is 1 everywhere."""
+    trust = pool((fixed.inside * moving.inside)[None], stride)
+    return trust if bool((trust < 1).any()) else None
 
 
 class PreprocessingCache:
@@ -101,30 +110,30 @@ class PreprocessingCache:
 
     def _prepare(self, record: ImageRecord, volume: Volume, grid: Grid) -> PreparedImage:
         image = prepare_image(volume, grid, self.recipes[record.modality])
+        inside = field_of_view(volume, grid)
         if record.labels is None:
-            return PreparedImage(image, torch.zeros(image.shape, dtype=torch.int64))
+            return PreparedImage(image, torch.zeros(image.shape, dtype=torch.int64), inside)
         labels = read_labels(record.labels)
         check_same_grid(labels, volume)
         unknown = sorted(set(labels.data.unique().tolist()) - self.label_ids - {0})
         if unknown:
             raise UserError(f"{record.labels}: label ids {unknown} are not declared in the data set's description")
-        return PreparedImage(image, resample_volume(labels, grid, "nearest").data)
+        return PreparedImage(image, resample_volume(labels, grid, "nearest").data, inside)
 
     def _cached(self, sources: list[ImageRecord], role: str, prepare: Callable[[], PreparedImage]) -> PreparedImage:
         key = self._key(sources, role)
-        paths = [self.folder / f"{key}_{part}.npy" for part in ("image", "labels")]
+        paths = [self.folder / f"{key}_{part}.npy" for part in ("image", "labels", "inside")]
         if not all(path.is_file() for path in paths):
             prepared = prepare()
             for path, array in zip(
                 paths,
-                (prepared.image.numpy(), prepared.labels.numpy().astype(np.int16)),
+                (prepared.image.numpy(), prepared.labels.numpy().astype(np.int32), prepared.inside.numpy()),
                 strict=True,
             ):
                 with atomic_path(path) as temporary, open(temporary, "wb") as stream:
                     np.save(stream, array)
         # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.
-        image, labels = (torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths)
-        return PreparedImage(image, labels)
+        return PreparedImage(*(torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths))
 
     def _key(self, sources: list[ImageRecord], role: str) -> str:
         files = [p for s in sources for p in (s.image, s.labels) if p is not None]

@@ -24,31 +24,39 @@ from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 class ValidationPairs(Dataset[dict[str, Tensor | str]]):
     """Whole pairs on the fixed image's working grid, one an item, in the order of the data set's list."""
 
-    def __init__(self, pairs: Sequence[PairRecord], cache: PreprocessingCache) -> None:
+    def __init__(self, pairs: Sequence[PairRecord], cache: PreprocessingCache, label_ids: Sequence[int]) -> None:
         self.pairs = pairs
         self.cache = cache
+        self.label_ids = set(label_ids)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """As ``PairedPatches``, with the pair's ``name``.
-
-        Raises:
-            UserError: the two label maps share no organ.
-        """
+        """As ``PairedPatches``, with the pair's ``name`` and ``inside`` (1, I, J, K), where both images are seen."""
         pair = self.pairs[index]
         fixed, moving = self.cache.pair(pair)
-        shared = set(fixed.labels.unique().tolist()) & set(moving.labels.unique().tolist()) - {0}
-        if not shared:
-            raise UserError(f"{pair.fixed.labels} and {pair.moving.labels} share no organ")
         return {
             "name": pair.name,
             "fixed": fixed.image,
             "fixed_labels": fixed.labels.long(),
             "moving": moving.image,
             "moving_labels": moving.labels.long(),
+            "inside": fixed.inside * moving.inside,
         }
+
+    def check(self) -> None:
+        """Look at every pair before a training relies on it.
+
+        Raises:
+            UserError: the label maps of a pair share none of the organs.
+        """
+        for pair in self.pairs:
+            shown = [set(image.labels.unique().tolist()) for image in self.cache.pair(pair)]
+            if not shown[0] & shown[1] & self.label_ids:
+                raise UserError(
+                    f"{pair.fixed.image} and {pair.moving.image}: their labels share none of the organs to learn"
+                )
 
 
 class RegistrationDataModule(pl.LightningDataModule):
@@ -152,7 +160,8 @@ class RegistrationDataModule(pl.LightningDataModule):
                 self.samples_per_epoch,
                 self.augmentation,
             )
-            self.val_set = ValidationPairs(self._val_pairs(), self.cache)
+            self.val_set = ValidationPairs(self._val_pairs(), self.cache, list(self.label_names))
+            self.val_set.check()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of paired patches."""

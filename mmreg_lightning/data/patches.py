@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,12 +18,19 @@ from mmreg_lightning.errors import UserError
 Pairing = Literal["intra", "inter", "both"]
 
 
+class ImageAndLabels(NamedTuple):
+    """Both (1, I, J, K)."""
+
+    image: Tensor
+    labels: Tensor
+
+
 class PairedPatches(Dataset[dict[str, Tensor]]):
     """Random training pairs; every draw uses torch's random state, which the loader seeds in each worker.
 
-    Images of a pair are placed centre on centre, as they are in a registration that starts from no displacement;
-    a patch covers the same voxels of both. Its centre lies on an organ that is drawn first, so that small organs
-    are seen as often as large ones.
+    Images of a pair are placed centre on centre: Learn2Reg's images of a data set share one grid, so this is how a
+    registration finds them. A patch covers the same voxels of both. Its centre lies on an organ that is drawn first,
+    so that small organs are seen as often as large ones.
 
     Args:
         dataset: the data set; only its training images are used.
@@ -103,11 +110,12 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
     def _partners(self, fixed: ImageRecord) -> list[ImageRecord]:
         return [r for r in self.moving if r.subject != fixed.subject]
 
-    def _placed(self, prepared: PreparedImage) -> PreparedImage:
+    def _placed(self, prepared: PreparedImage) -> ImageAndLabels:
         """On the data set's common shape, centre on centre; Learn2Reg data sets have one shape anyway."""
-        if tuple(prepared.image.shape[1:]) == self.shape:
-            return prepared
-        return _transformed(prepared, tio.CropOrPad(self.shape), self.spacing)
+        content = ImageAndLabels(prepared.image, prepared.labels)
+        if tuple(content.image.shape[1:]) == self.shape:
+            return content
+        return _transformed(content, tio.CropOrPad(self.shape), self.spacing)
 
     def _draw_corner(self, labels: Tensor) -> tuple[int, int, int]:
         """First voxel of a patch about a random voxel of a random organ, moved as far as needed to fit."""
@@ -123,31 +131,31 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         i, j, k = (min(max(c - p // 2, 0), room) for c, p, room in zip(centre, self.patch_size, free, strict=True))
         return (i, j, k)
 
-    def _cut(self, prepared: PreparedImage, corner: tuple[int, int, int]) -> PreparedImage:
+    def _cut(self, prepared: ImageAndLabels, corner: tuple[int, int, int]) -> ImageAndLabels:
         """The augmented patch; augmentation works on the patch and its margin, so it brings in real surroundings."""
         slices, inner = [], []
         for c, p, m, n in zip(corner, self.patch_size, self.margin, self.shape, strict=True):
             first, last = max(c - m, 0), min(c + p + m, n)
             slices.append(slice(first, last))
             inner.append(slice(c - first, c - first + p))
-        outer = PreparedImage(
+        outer = ImageAndLabels(
             prepared.image[(slice(None), *slices)].clone(), prepared.labels[(slice(None), *slices)].long()
         )
         if self.augmentation is not None:
             outer = _transformed(outer, self.augmentation, self.spacing)
-        return PreparedImage(
+        return ImageAndLabels(
             outer.image[(slice(None), *inner)].contiguous(), outer.labels[(slice(None), *inner)].contiguous()
         )
 
 
-def _transformed(prepared: PreparedImage, transform: tio.Transform, spacing: Sequence[float]) -> PreparedImage:
+def _transformed(prepared: ImageAndLabels, transform: tio.Transform, spacing: Sequence[float]) -> ImageAndLabels:
     affine = np.diag([*spacing, 1.0])  # augmentation is in millimetres
     subject = tio.Subject(
         image=tio.ScalarImage(tensor=prepared.image, affine=affine),
         labels=tio.LabelMap(tensor=prepared.labels, affine=affine),
     )
     out = transform(subject)
-    return PreparedImage(out.get_image("image").data.float(), out.get_image("labels").data.long())
+    return ImageAndLabels(out.get_image("image").data.float(), out.get_image("labels").data.long())
 
 
 def _randint(n: int) -> int:

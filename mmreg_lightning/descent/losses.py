@@ -50,9 +50,9 @@ class MagnitudeDirectionLoss:
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
         """See ``DescentLoss``."""
-        total = steps[0].update.new_zeros(())
-        for step in steps:
-            size = (step.update - step.target).abs().mean() / (step.target.abs().mean() + EPS)
+        total = _nothing(steps)
+        for step in _taught(steps):
+            size = (step.update - step.target).abs().mean() / step.target.abs().mean()
             direction = 1 - mean_cosine(step.update, step.target)
             total = total + self.magnitude * size + self.direction * direction
         return total / len(steps)
@@ -63,8 +63,10 @@ class MSELoss:
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
         """See ``DescentLoss``."""
-        errors = [(step.update - step.target).square().mean() / (step.target.square().mean() + EPS) for step in steps]
-        return torch.stack(errors).mean()
+        total = _nothing(steps)
+        for step in _taught(steps):
+            total = total + (step.update - step.target).square().mean() / step.target.square().mean()
+        return total / len(steps)
 
 
 class WarpedLabelDiceLoss:
@@ -77,7 +79,17 @@ class WarpedLabelDiceLoss:
         """See ``DescentLoss``."""
         fixed, moving = targets
         losses = [1 - soft_dice(fixed, warp(moving, step.displacement)) for step in steps]
-        return torch.stack(losses).mean()
+        return torch.stack(losses).mean() + _nothing(steps)
+
+
+def _taught(steps: Sequence[UnrolledStep]) -> list[UnrolledStep]:
+    """The steps that the labels say anything about: patches without a common organ have no direction to teach."""
+    return [step for step in steps if bool(step.target.abs().mean() > EPS)]
+
+
+def _nothing(steps: Sequence[UnrolledStep]) -> Tensor:
+    """A zero with a gradient of zero, so that a batch without anything to learn from can be differentiated."""
+    return 0 * steps[-1].displacement.sum()
 
 
 def soft_dice(a: Tensor, b: Tensor) -> Tensor:

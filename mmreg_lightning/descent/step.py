@@ -8,6 +8,9 @@ from mmreg_lightning.descent.regularisers import Regulariser
 from mmreg_lightning.functional.taylor import FORCES, Forces, taylor_system
 from mmreg_lightning.functional.warp import warp
 
+MIN_ALPHA = 0.01
+"""Below it the closed-form solution of a nearly singular system is dominated by rounding in float32."""
+
 
 class DescentStep:
     """Warp, linearise, solve, regularise.
@@ -30,9 +33,11 @@ class DescentStep:
         forces: Forces = "symmetric",
     ) -> None:
         if forces not in FORCES:
-            raise ValueError(f"descent.forces={forces!r}: must be one of {', '.join(FORCES)}")
-        if alpha <= 0 or max_step <= 0:
-            raise ValueError(f"descent.alpha={alpha}, descent.max_step={max_step}: both must be positive")
+            raise ValueError(f"descent.step.forces={forces!r}: must be one of {', '.join(FORCES)}")
+        if not alpha >= MIN_ALPHA:
+            raise ValueError(f"descent.step.alpha={alpha}: must be {MIN_ALPHA} or more")
+        if not max_step > 0:
+            raise ValueError(f"descent.step.max_step={max_step}: must be positive")
         self.regulariser = regulariser
         self.alpha = alpha
         self.max_step = max_step

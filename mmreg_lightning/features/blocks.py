@@ -28,14 +28,15 @@ class ConvBlock(nn.Sequential):
     """3-D convolution, normalisation, leaky ReLU; the side length is divided by ``stride``."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm, stride: int = 1, dilation: int = 1) -> None:
-        kernel = max(3, 2 * stride - 1)  # no voxel is skipped
+        # An even kernel puts the centre of output voxel i at (i + 1/2) * stride - 1/2, where average pooling puts it.
+        kernel, padding = (3, dilation) if stride == 1 else (2 * stride, stride // 2)
         super().__init__(
             nn.Conv3d(
                 in_channels,
                 out_channels,
                 kernel,
                 stride=stride,
-                padding=dilation * (kernel // 2),
+                padding=padding,
                 dilation=dilation,
                 bias=norm == "none",
             ),

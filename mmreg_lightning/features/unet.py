@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmreg_lightning.features.blocks import ConvBlock, Norm
 from mmreg_lightning.features.learned import Bound, LearnedFeatures
-from mmreg_lightning.functional.resize import resize
+from mmreg_lightning.functional.resize import pad_to_multiple
 
 
 class UNetFeatures(LearnedFeatures):
@@ -49,10 +50,12 @@ class UNetFeatures(LearnedFeatures):
         """(B, widths[0], i, j, k) to (B, C, i, j, k)."""
         skips = [x]
         for down in self.down:
-            skips.append(down(skips[-1]))
+            skips.append(down(pad_to_multiple(skips[-1], 2)))
         x = skips.pop()
         for project, up in zip(self.project, self.up, strict=True):
             skip = skips.pop()
-            x = up(skip + resize(project(x), skip.shape[2:]))
+            coarse = F.interpolate(project(x), scale_factor=2, mode="trilinear", align_corners=False)
+            i, j, k = skip.shape[2:]
+            x = up(skip + coarse[..., :i, :j, :k])
         out: Tensor = self.head(x)
         return out

@@ -61,3 +61,14 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
         raise UserError(f"{name} has no contrast within its intensity recipe {dict(recipe)}")
     volume = Volume(normalised, image.grid, path=image.path)
     return resample_volume(volume, grid, "linear", transform=transform, fill=0.0).data
+
+
+def field_of_view(image: Volume, grid: Grid, transform: np.ndarray | None = None) -> torch.Tensor:
+    """Where a working grid sees the image: (1, I, J, K) float32 on ``grid``, 1 inside and 0 outside.
+
+    Args:
+        image: on its own grid.
+        grid, transform: see ``prepare_image``.
+    """
+    ones = Volume(torch.ones_like(image.data, dtype=torch.float32), image.grid)
+    return resample_volume(ones, grid, "nearest", transform=transform).data

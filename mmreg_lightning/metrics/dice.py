@@ -38,3 +38,14 @@ def mean_dice(dice: Mapping[int, float]) -> float:
     """Mean over the labels whose Dice is not NaN; NaN when there is none."""
     known = [value for value in dice.values() if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
+
+
+def mean_shared_dice(fixed: Tensor, moving: Tensor, warped: Tensor, ids: Iterable[int]) -> float:
+    """Mean Dice of fixed and warped labels over the organs that both images show; NaN when there is none.
+
+    Args:
+        fixed, moving, warped: label maps of one shape, integer; ``moving`` before the registration.
+        ids: the organs that count.
+    """
+    shown = [i for i in ids if bool((fixed == i).any()) and bool((moving == i).any())]
+    return mean_dice(dice_per_label(fixed, warped, shown))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,50 @@ def test_missing_data(call, root, match):
     code, out, err = call(f"data.root={root}", data_root=None)
     assert code == 2 and out == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and match in err
+
+
+def test_a_folder_that_cannot_be_made(call):
+    code, out, err = call("hydra.run.dir=/proc/nope")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: hydra.run.dir: cannot write /proc/nope") and err.count("\n") == 1
+
+
+def test_interrupt_is_code_130(call, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmreg_lightning.module.DescentModule.training_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        code, _, err = call("trainer.max_steps=1")
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert code == 130 and "Traceback" not in err
+
+
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
+def test_the_steps_after_the_last_epoch_are_saved(call, tmp_path):
+    code, _, _ = call("data.samples_per_epoch=2", "trainer.max_steps=3")
+    assert code == 0
+    last = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 3
+    keeper = next(state for name, state in last["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    best = torch.load(keeper["best_model_path"], weights_only=True)
+    assert Path(keeper["best_model_path"]) == tmp_path / "out" / "best.ckpt"
+    assert best["global_step"] in (2, 3)
+    with open(tmp_path / "out" / "metrics.csv", newline="") as stream:
+        dice = {int(row["step"]): float(row["val/dice"]) for row in csv.DictReader(stream) if row["val/dice"]}
+    assert float(keeper["best_model_score"]) == pytest.approx(max(dice.values()))
+    code, _, _ = call("trainer.max_steps=4", f"ckpt_path={tmp_path}/out/last.ckpt", "data.samples_per_epoch=2")
+    assert code == 0
+    assert torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)["global_step"] == 4
+
+
+def test_a_training_shorter_than_an_epoch_has_a_best_checkpoint(call, tmp_path):
+    code, _, _ = call("data.samples_per_epoch=2", "trainer.max_steps=1")
+    assert code == 0
+    for name in ("best.ckpt", "last.ckpt"):
+        assert torch.load(tmp_path / "out" / name, weights_only=True)["global_step"] == 1
 
 
 def test_checkpoints_that_cannot_be_resumed(tmp_path):

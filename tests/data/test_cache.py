@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import nibabel as nib
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from mmreg_lightning.data import cache as module
-from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.cache import PreprocessingCache, pair_trust
 from mmreg_lightning.data.learn2reg import ImageRecord, PairRecord
 from mmreg_lightning.errors import UserError
 
@@ -95,7 +96,7 @@ def test_other_settings_are_other_files(cache, write, other):
     before = files(cache)
     arguments = {"spacing": 2.0, "recipes": {"CT": WINDOW}, "label_ids": [1, 2], **other}
     PreprocessingCache(cache.folder, **arguments).image(record)
-    assert len(files(cache)) == len(before) + 2
+    assert len(files(cache)) == len(before) + 3  # image, labels, field of view
 
 
 def test_image_without_labels_is_all_background(cache, write):
@@ -175,3 +176,14 @@ def test_moved_data_set_is_prepared_again(cache, write, tmp_path):
     moved = ImageRecord("0001", "CT", copy / record.image.name, None, None, None)
     shutil.copy2(record.image, moved.image)
     assert cache.image(moved).labels.max() == 0
+
+
+def test_trust_is_one_where_both_images_are_seen(cache, write):
+    # 12 voxels become a working grid of 16: two voxels beyond each end.
+    fixed, moving = cache.pair(PairRecord(write("Demo_0001_0001", side=12), write("Demo_0002_0001", side=12)))
+    trust = pair_trust(fixed, moving, 2)
+    expected = torch.zeros(1, 1, 8, 8, 8)
+    expected[..., 1:7, 1:7, 1:7] = 1
+    assert torch.equal(trust, expected)
+    whole = dataclasses.replace(fixed, inside=torch.ones_like(fixed.inside))
+    assert pair_trust(whole, whole, 2) is None

@@ -128,6 +128,5 @@ def test_validation_pair_without_common_organ(make, edited):
     root = edited(lambda content: None)
     (root / "labelsTr" / "PhantomMRCT_0004_0001.nii.gz").unlink()
     data = make(root)
-    data.setup()
-    with pytest.raises(UserError, match="share no organ"):
-        next(iter(data.val_dataloader()))
+    with pytest.raises(UserError, match="0004_0001.nii.gz: their labels share none"):
+        data.setup()

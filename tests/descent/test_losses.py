@@ -143,3 +143,15 @@ def test_organ_loss_asks_for_mixtures_on_coarse_borders():
     border = torch.nn.functional.avg_pool3d(shifted.float(), 2)[:, 0] == 0.5
     half[:, 0][border] = 0.0
     assert organ_loss(half, shifted, [1], stride=2) < organ_loss(logits, shifted, [1], stride=2)
+
+
+@pytest.mark.parametrize(
+    "loss", [MagnitudeDirectionLoss(), MSELoss(), WarpedLabelDiceLoss()], ids=lambda x: type(x).__name__
+)
+def test_patches_without_a_common_organ_teach_nothing(loss):
+    update = torch.rand(1, 3, 4, 4, 4, requires_grad=True)
+    empty = torch.zeros(1, 2, 4, 4, 4)
+    value = loss(steps_of(update, torch.zeros(1, 3, 4, 4, 4)), (empty, empty))
+    assert value == 0
+    value.backward()
+    assert update.grad.abs().max() == 0

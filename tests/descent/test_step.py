@@ -36,7 +36,7 @@ def test_equal_features_do_not_move(regulariser):
 @pytest.mark.parametrize("regulariser", [GaussianRegulariser(), NoRegulariser()], ids=lambda r: type(r).__name__)
 def test_no_step_is_longer_than_its_bound(regulariser, max_step):
     fixed, moving = torch.rand(2, 1, 4, 9, 9, 9)
-    update = DescentStep(regulariser, alpha=1e-3, max_step=max_step).update(fixed, moving, torch.zeros(1, 3, 9, 9, 9))
+    update = DescentStep(regulariser, alpha=1e-2, max_step=max_step).update(fixed, moving, torch.zeros(1, 3, 9, 9, 9))
     assert update.norm(dim=1).max() <= max_step * (1 + 1e-4)
 
 
@@ -107,3 +107,9 @@ def test_shared_organs_are_found_for_each_item_of_a_batch():
 def test_value_out_of_range(wrong):
     with pytest.raises(ValueError, match=f"descent.*{next(iter(wrong))}"):
         DescentStep(NoRegulariser(), **wrong)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-3, float("nan")])
+def test_alpha_below_the_rounding_of_the_solution_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        DescentStep(NoRegulariser(), alpha=alpha)

@@ -31,6 +31,7 @@ def batch() -> dict:
         "moving": image.roll(2, dims=2),
         "fixed_labels": labels,
         "moving_labels": labels.roll(2, dims=2),
+        "inside": torch.ones_like(image),
     }
 
 
@@ -82,7 +83,7 @@ def test_it_runs_within_a_trainer_without_wandb(module: DescentModule, tmp_path:
 def test_the_picture_is_of_the_modules_own_registration(module: DescentModule) -> None:
     data = batch()
     picture = validation_picture(module, data)
-    u = module.register(data["fixed"], data["moving"])
+    u = module.register(data["fixed"], data["moving"], data["inside"]).displacement
     assert torch.allclose(picture.displacement, u[0] * 3.0, atol=1e-4)  # spacing 3 mm
     assert picture.fixed_features.shape == (module.features.channels, 16, 16, 16)
     assert list(picture.feature_spacing) == [6.0, 6.0, 6.0]

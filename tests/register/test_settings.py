@@ -7,7 +7,7 @@ import pytest
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.settings import default_spacing, resolve_settings
+from mmreg_lightning.settings import default_spacing, resolve_settings, solver_config
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["MIND-SSC", "checkpoint"])
@@ -34,6 +34,13 @@ def test_an_override_of_nothing_is_refused(override: str) -> None:
         resolve_settings(overrides=[override])
 
 
+@pytest.mark.parametrize("value", ["1", "{alpha: 0.2}", "null"])
+@pytest.mark.parametrize("group", ["solver.step", "descent.step.regulariser"])
+def test_a_group_is_not_replaced_by_a_value(group: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"^--set {group}=.*: {group} is a group, set one of .*sigma_field"):
+        resolve_settings(overrides=[f"{group}={value}"])
+
+
 @pytest.mark.parametrize("override", ["solver.levels=[1", "solver.iterations=many", "descent.step.alpha=-1"])
 def test_a_value_that_cannot_be_is_refused_in_one_line(override: str) -> None:
     with pytest.raises(UserError) as error:
@@ -57,6 +64,22 @@ def test_without_a_checkpoint_any_modality_has_a_recipe() -> None:
     assert settings.normalisation["OCT"] == {"kind": "percentile", "low": 1.0, "high": 99.0}
     assert settings.normalisation["CT"]["kind"] == "window"
     assert resolve_settings().normalisation["unnamed"]["kind"] == "percentile"
+
+
+def test_without_a_checkpoint_letter_case_of_a_modality_does_not_matter() -> None:
+    settings = resolve_settings(fixed_modality="mr", moving_modality="ct")
+    assert (settings.fixed_modality, settings.moving_modality) == ("MR", "CT")
+    assert settings.normalisation["CT"]["kind"] == "window"
+
+
+def test_mind_ssc_has_a_step_of_its_own(checkpoint: Path) -> None:
+    step = resolve_settings().solver.step
+    assert (step.alpha, step.regulariser.sigma_field) == (0.4, 1.0)
+    step = resolve_settings(solver="demons", overrides=["solver.step.alpha=0.3"]).solver.step
+    assert (step.alpha, step.regulariser.sigma_field) == (0.3, 1.0)
+    shipped = solver_config("demons", None, [])["step"]
+    assert resolve_settings(checkpoint).solver_config["step"] == shipped
+    assert shipped["alpha"] != 0.4
 
 
 @pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan"), float("inf")])

@@ -1,0 +1,42 @@
+"""Checkpoints of the steps after the last whole epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+
+def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> None:
+    """Validate and save what ``trainer.fit`` ended with, when ``max_steps`` ended it inside an epoch.
+
+    Lightning validates and saves at the end of an epoch only: the steps after it would be lost. Writes last.ckpt, and
+    the best checkpoint, too, if there is none or this one is better. Does nothing after ``fast_dev_run``, an
+    interruption, or with callbacks that keep no last checkpoint.
+    """
+    import torch
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    keeper = trainer.checkpoint_callback
+    if getattr(trainer, "fast_dev_run", False) or trainer.interrupted:  # Lightning sets the first without declaring it
+        return
+    if not isinstance(keeper, ModelCheckpoint) or not keeper.save_last:
+        return
+    assert keeper.dirpath is not None and keeper.monitor is not None, "conf/callbacks names both"
+    last = Path(keeper.dirpath) / f"{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
+    saved = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.is_file() else -1
+    if saved >= trainer.global_step and keeper.best_model_path:
+        return
+    trainer.validate(module, datamodule=data, verbose=False)
+    score = trainer.callback_metrics[keeper.monitor].detach().cpu()
+    best = keeper.best_model_score
+    if best is None or (score > best if keeper.mode == "max" else score < best):
+        # All that the callback would note: a resumed run compares with it.
+        path = str(Path(keeper.dirpath) / f"{keeper.filename}{keeper.FILE_EXTENSION}")
+        keeper.best_model_score = keeper.kth_value = keeper.current_score = score
+        keeper.best_model_path = keeper.kth_best_model_path = path
+        keeper.best_k_models = {path: score}
+        trainer.save_checkpoint(path)
+    trainer.save_checkpoint(last)

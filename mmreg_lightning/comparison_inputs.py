@@ -1,0 +1,129 @@
+"""What a comparison starts from, checked before anything is computed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.files import ensure_output_dir
+
+# In the order in which they are written; results.json says that all registrations are done.
+OUTPUTS = ("tuning.json", "pairs", "results.json", "report.html")
+
+
+@dataclass(frozen=True)
+class ComparisonPairs:
+    """The pairs of a comparison.
+
+    Attributes:
+        tuning: what every feature family is tuned on.
+        reported: what the numbers are from.
+    """
+
+    tuning: Sequence[PairRecord]
+    reported: Sequence[PairRecord]
+
+
+def select_pairs(dataset: Learn2RegDataset, tune_split: str, tune_pairs: int, report_split: str) -> ComparisonPairs:
+    """The pairs to use; for tuning the first ones of two subjects, of one subject where there are no others.
+
+    Raises:
+        UserError: a split holds no pairs, a pair of it is not of the data set's two modalities in their roles, an
+            image of a used pair has no labels, or ``tune_pairs`` is below 1.
+    """
+    positive_int("--tune-pairs", tune_pairs)
+    for split in (tune_split, report_split):
+        if not dataset.pairs[split]:
+            raise UserError(f"{dataset.description} lists no pairs of the split {split!r}")
+        for pair in dataset.pairs[split]:
+            _check_roles(dataset, pair)
+    candidates = dataset.pairs[tune_split]
+    tuning = ([p for p in candidates if not p.same_subject] or list(candidates))[:tune_pairs]
+    selected = ComparisonPairs(tuning, dataset.pairs[report_split])
+    for pair in (*selected.tuning, *selected.reported):
+        for record in (pair.fixed, pair.moving):
+            if record.labels is None:
+                raise UserError(f"{record.image}: an image without labels cannot be compared on")
+    return selected
+
+
+def check_fits(
+    dataset: Learn2RegDataset, checkpoint: str | Path, modalities: Sequence[str], label_names: Mapping[int, str]
+) -> None:
+    """Check that a checkpoint was trained for data like these.
+
+    Args:
+        dataset: to compare on.
+        checkpoint: path, for messages.
+        modalities: fixed and moving modality that it was trained for.
+        label_names: organ name of each label id that it was trained with.
+
+    Raises:
+        UserError: other modalities or other roles, one modality in both roles, one label id for two organs, or no
+            label id in common.
+    """
+    own = [dataset.fixed_modality, dataset.moving_modality]
+    if own != list(modalities):
+        raise UserError(
+            f"--data {dataset.root}: registers {own[1]} to {own[0]}, but --checkpoint {checkpoint} was trained to "
+            f"register {modalities[1]} to {modalities[0]}"
+        )
+    if own[0] == own[1]:
+        raise UserError(f"--data {dataset.root}: fixed and moving modality are both {own[0]}, they must differ")
+    shared = sorted(set(label_names) & set(dataset.label_names))
+    for i in shared:
+        if label_names[i] != dataset.label_names[i]:
+            raise UserError(
+                f"--data {dataset.root}: label {i} is {dataset.label_names[i]!r}, but {label_names[i]!r} in "
+                f"--checkpoint {checkpoint}"
+            )
+    if not shared:
+        raise UserError(f"--data {dataset.root}: declares none of the labels of --checkpoint {checkpoint}")
+
+
+def refuse_existing(out: str | Path) -> None:
+    """Check that a folder holds no comparison.
+
+    Raises:
+        UserError: it holds one, or a part of one.
+    """
+    for name in OUTPUTS:
+        if (Path(out) / name).exists():
+            raise UserError(
+                f"--out {out} holds {name} of an earlier comparison already: name another folder or add --overwrite"
+            )
+
+
+def prepare_folder(out: str | Path, overwrite: bool) -> Path:
+    """The folder for the results, without those of an earlier comparison.
+
+    Raises:
+        UserError: it holds some and ``overwrite`` is false, or it cannot be written.
+    """
+    if not overwrite:
+        refuse_existing(out)
+    folder = ensure_output_dir(out)
+    # From the last one on, so that what is left of an interrupted removal does not look complete.
+    for name in reversed(OUTPUTS):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return folder
+
+
+def _check_roles(dataset: Learn2RegDataset, pair: PairRecord) -> None:
+    for role, record, expected in (
+        ("fixed", pair.fixed, dataset.fixed_modality),
+        ("moving", pair.moving, dataset.moving_modality),
+    ):
+        if record.modality != expected:
+            raise UserError(
+                f"{record.image}: the {role} image of a pair is {record.modality}, not {expected} as "
+                f"{dataset.description.name} says"
+            )
