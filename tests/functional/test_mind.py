@@ -75,7 +75,7 @@ def test_samples_do_not_influence_each_other():
 
 @pytest.mark.parametrize(("radius", "dilation"), [(2, 2), (1, 2), (3, 1)])
 def test_equals_convexadam(radius, dilation, double_by_default):
-    reference = pytest.importorskip("convexAdam.convex_adam_utils", reason="needs convexAdam (extra: peers)")
+    reference = pytest.importorskip("convexAdam.convex_adam_utils", reason="needs convexAdam (extra: dev)")
     image = 100 * torch.randn(1, 1, 12, 15, 14) + 30
     # In double precision: that implementation loses 1e-5 to rounding in single precision.
     expected = reference.MINDSSC(image, radius, dilation, device="cpu")
