@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.files import write_text
-from mmreg_lightning.tuning import MAX_FOLDS_PERCENT
+from mmreg_lightning.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT
 
 NAMES = {
     "before": "before",
@@ -57,7 +57,8 @@ def method_note(*, trials: int, tuning_pairs: int, tune: str, report: str) -> st
     return (
         f"Each row uses the best of the same {trials} settings of the demons solver, chosen by mean Dice over "
         f"{tuning_pairs} pair{'s' if tuning_pairs > 1 else ''} of the {tune} split (settings that fold more than "
-        f"{MAX_FOLDS_PERCENT:g} % of the voxels rank last). {source} TRE is over pairs of one subject, whose landmarks "
+        f"{MAX_FOLDS_PERCENT:g} % of the voxels rank last; of those within {DICE_TOLERANCE:g} of the best Dice the "
+        f"smoothest is taken). {source} TRE is over pairs of one subject, whose landmarks "
         "correspond. Cosine is the agreement of the features' steps with those of the labels on the tuning pairs."
     )
 
