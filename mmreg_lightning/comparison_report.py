@@ -141,7 +141,8 @@ def _learning_curves(log: Path) -> bytes:
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, label=key, marker="o" if "val" in key else None)
         axes.set_xlabel("training step")
-        axes.legend()
+        if axes.has_data():
+            axes.legend()
         axes.grid(alpha=0.3)
     left.set_ylabel("loss")
     right.set_ylabel("cosine, Dice")

@@ -100,4 +100,11 @@ def _landmarks(
     a, b = read_landmarks(files.fixed_landmarks), read_landmarks(files.moving_landmarks)
     if len(a) != len(b):
         raise UserError(f"{files.fixed_landmarks} has {len(a)} landmarks, but {files.moving_landmarks} has {len(b)}")
+    for path, points, image in ((files.fixed_landmarks, a, fixed), (files.moving_landmarks, b, moving)):
+        outside = ((points < -1) | (points > np.array(image.native.shape))).any(axis=1)
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            raise UserError(
+                f"{path}: row {row + 1}, {points[row].tolist()}, lies outside its image of {image.native.shape} voxels"
+            )
     return fixed.native.points_to_canonical(a), moving.native.points_to_canonical(b)

@@ -156,8 +156,9 @@ def register_with(
     with watch.stage("score"):
         scores = score(pair, registration.displacement, settings.label_names)
     with watch.stage("write"):
-        # An old metrics.json must not vouch for a mixture of old and new files.
-        (folder / OUTPUTS[-1]).unlink(missing_ok=True)
+        # Stopped half-way, the folder must not hold a mixture of old and new files.
+        for name in reversed(OUTPUTS):
+            (folder / name).unlink(missing_ok=True)
         write_image(warped, folder / "warped.nii.gz", like=pair.fixed)
         field = folder / "displacement.itk.nii.gz"
         write_itk_field(registration.displacement, pair.fixed.grid, field, like=pair.fixed)

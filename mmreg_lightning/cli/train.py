@@ -128,7 +128,10 @@ def check_checkpoint(path: str | None, module: nn.Module) -> None:
     except (pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
     except RuntimeError as error:
-        raise UserError(f"ckpt_path={path}: its weights do not fit the features of this configuration") from error
+        raise UserError(
+            f"ckpt_path={path}: its weights do not fit the features of this configuration; repeat the "
+            "overrides of the first run (its config.yaml holds them)"
+        ) from error
 
 
 def _one_line(error: BaseException) -> str:

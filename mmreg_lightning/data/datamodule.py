@@ -52,6 +52,9 @@ class ValidationPairs(Dataset[dict[str, Tensor | str]]):
             UserError: the label maps of a pair share none of the organs.
         """
         for pair in self.pairs:
+            for record in (pair.fixed, pair.moving):
+                if record.labels is None:
+                    raise UserError(f"{record.image}: a validation image without labels")
             shown = [set(image.labels.unique().tolist()) for image in self.cache.pair(pair)]
             if not shown[0] & shown[1] & self.label_ids:
                 raise UserError(

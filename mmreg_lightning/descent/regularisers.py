@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from mmreg_lightning.errors import non_negative, positive_int
 from mmreg_lightning.functional.diffusion import diffusion_solve
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.taylor import TaylorSystem, solve_symmetric_3x3
@@ -32,8 +33,8 @@ class GaussianRegulariser:
     """
 
     def __init__(self, sigma_update: float = 1.0, sigma_field: float = 1.0) -> None:
-        self.sigma_update = sigma_update
-        self.sigma_field = sigma_field
+        self.sigma_update = non_negative("regulariser.sigma_update", sigma_update)
+        self.sigma_field = non_negative("regulariser.sigma_field", sigma_field)
 
     def update(self, system: TaylorSystem, displacement: Tensor) -> Tensor:
         """``G(sigma_update)`` of the voxel-wise solution; see ``Regulariser``."""
@@ -53,8 +54,8 @@ class DiffusionRegulariser:
     """
 
     def __init__(self, weight: float = 0.05, iterations: int = 10) -> None:
-        self.weight = weight
-        self.iterations = iterations
+        self.weight = non_negative("regulariser.weight", weight)
+        self.iterations = positive_int("regulariser.iterations", iterations)
 
     def update(self, system: TaylorSystem, displacement: Tensor) -> Tensor:
         """Solution of the coupled system; see ``Regulariser``."""

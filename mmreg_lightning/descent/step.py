@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmreg_lightning.descent.regularisers import Regulariser
+from mmreg_lightning.errors import non_negative
 from mmreg_lightning.functional.taylor import FORCES, Forces, taylor_system
 from mmreg_lightning.functional.warp import warp
 
@@ -33,11 +34,11 @@ class DescentStep:
         forces: Forces = "symmetric",
     ) -> None:
         if forces not in FORCES:
-            raise ValueError(f"descent.step.forces={forces!r}: must be one of {', '.join(FORCES)}")
-        if not alpha >= MIN_ALPHA:
-            raise ValueError(f"descent.step.alpha={alpha}: must be {MIN_ALPHA} or more")
-        if not max_step > 0:
-            raise ValueError(f"descent.step.max_step={max_step}: must be positive")
+            raise ValueError(f"step.forces={forces!r}: must be one of {', '.join(FORCES)}")
+        if not non_negative("step.alpha", alpha) >= MIN_ALPHA:
+            raise ValueError(f"step.alpha={alpha}: must be {MIN_ALPHA} or more")
+        if not non_negative("step.max_step", max_step) > 0:
+            raise ValueError(f"step.max_step={max_step}: must be positive")
         self.regulariser = regulariser
         self.alpha = alpha
         self.max_step = max_step

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mmreg_lightning.errors import non_negative
 from mmreg_lightning.functional.labels import one_hot, signed_distance
 from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.smooth import gaussian_smooth
@@ -29,7 +30,7 @@ class OneHotTargets:
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
-        self.sigma = sigma
+        self.sigma = non_negative("targets.sigma", sigma)
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
         """See ``LabelFeatures``."""
@@ -44,7 +45,7 @@ class SignedDistanceTargets:
     """
 
     def __init__(self, tau: float = 3.0) -> None:
-        self.tau = tau
+        self.tau = non_negative("targets.tau", tau)
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
         """See ``LabelFeatures``."""

@@ -84,6 +84,11 @@ class LearnedFeatures(nn.Module):
     def _stem(self, image: Tensor, modality: str) -> Tensor:
         if modality not in self.modalities:
             raise UserError(f"modality {modality!r}: these features know only {', '.join(self.modalities)}")
+        if any(n % self.stride for n in image.shape[2:]):
+            raise UserError(
+                f"images of {tuple(image.shape[2:])} voxels: sides must be multiples of features.stride={self.stride} "
+                "(data.patch_size)"
+            )
         # Channels-last is the layout in which the CPU and GPU kernels of 3-D convolutions are fastest.
         out: Tensor = self.stem(image.contiguous(memory_format=torch.channels_last_3d), modality)
         return out

@@ -33,7 +33,12 @@ class DemonsSolver:
         self, step: DescentStep, levels: Sequence[int] = (4, 2, 1), iterations: int | Sequence[int] = 40
     ) -> None:
         self.step = step
+        if not isinstance(levels, Sequence) or not all(isinstance(factor, int) for factor in levels):
+            raise ValueError(f"solver.levels={levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
         self.levels = list(levels)
+        several = isinstance(iterations, Sequence) and all(isinstance(count, int) for count in iterations)
+        if not several and not isinstance(iterations, int):
+            raise ValueError(f"solver.iterations={iterations}: must be a whole number, or one for each level")
         counts = [iterations] * len(self.levels) if isinstance(iterations, int) else list(iterations)
         if not self.levels or min(self.levels) < 1 or sorted(self.levels, reverse=True) != self.levels:
             raise ValueError(f"solver.levels={self.levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -126,7 +128,18 @@ def test_training_image_without_labels(make, edited):
 
 def test_validation_pair_without_common_organ(make, edited):
     root = edited(lambda content: None)
-    (root / "labelsTr" / "PhantomMRCT_0004_0001.nii.gz").unlink()
+    path = root / "labelsTr" / "PhantomMRCT_0004_0001.nii.gz"
+    labels = nib.load(path)
+    path.unlink()  # the copy may be a link to the original
+    nib.save(nib.Nifti1Image(np.zeros(labels.shape, np.uint8), labels.affine), path)
     data = make(root)
     with pytest.raises(UserError, match="0004_0001.nii.gz: their labels share none"):
+        data.setup()
+
+
+def test_validation_image_without_labels(make, edited):
+    root = edited(lambda content: None)
+    (root / "labelsTr" / "PhantomMRCT_0004_0001.nii.gz").unlink()
+    data = make(root)
+    with pytest.raises(UserError, match="0004_0001.nii.gz: a validation image without labels"):
         data.setup()

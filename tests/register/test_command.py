@@ -68,6 +68,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     broken.write_bytes(fixed.image.read_bytes()[:2000])
     (tmp_path / "two.csv").write_text("1,2,3\n4,5,6\n")
     (tmp_path / "one.csv").write_text("1,2,3\n")
+    (tmp_path / "outside.csv").write_text("1,2,3\n1000,2,3\n")
     (tmp_path / "file").write_text("")
     hole = noise.copy()
     hole[3, 4, 5] = np.nan
@@ -94,6 +95,13 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
             "fixed_landmarks": tmp_path / "two.csv",
             "moving_landmarks": tmp_path / "one.csv",
         },
+        "row 2, [1000.0, 2.0, 3.0], lies outside": {
+            "fixed_landmarks": tmp_path / "two.csv",
+            "moving_landmarks": tmp_path / "outside.csv",
+        },
+        "sigma_field=x: must be a number": {"set": "solver.step.regulariser.sigma_field=x"},
+        "solver.iterations=abc: must be": {"set": "solver.iterations=abc"},
+        "solver.levels=0: must be": {"set": "solver.levels=0"},
         "--checkpoint": {"checkpoint": tmp_path / "none.ckpt"},
         "damaged, or no checkpoint": {"checkpoint": fixed.image},
         "--fixed-modality PET": {"checkpoint": checkpoint, "fixed_modality": "PET"},
