@@ -22,7 +22,7 @@ from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
 from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.features.learned import LearnedFeatures
-from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
+from mmreg_lightning.functional.resize import pad_to_multiple, pool, pool_weight, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.metrics.dice import mean_shared_dice
 from mmreg_lightning.metrics.jacobian import jacobian_statistics
@@ -173,8 +173,7 @@ class DescentModule(pl.LightningModule):
         f, m = self.features(fixed, self.modalities[0]), self.features(moving, self.modalities[1])
         # Displacements of tens of voxels need more than the eight bits of a bfloat16.
         with torch.autocast(self.device.type, enabled=False):
-            weight = pool(inside, self.features.stride)
-            u = self.solver(f, m, weight=weight if bool((weight < 1).any()) else None)
+            u = self.solver(f, m, weight=pool_weight(inside, self.features.stride))
             return ModuleRegistration(f, m, u, resize_displacement(u, fixed.shape[2:]))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
-from mmreg_lightning.functional.resize import pool, resize_displacement
+from mmreg_lightning.functional.resize import pool_weight, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.geometry.grid import Grid
@@ -124,12 +124,12 @@ def register_pair(
         check_overlap(fixed, moving, initial)
         fixed_image = prepare_image(fixed, grid, recipes[0])[None]
         moving_image = prepare_image(moving, grid, recipes[1], initial)[None]
-        trust = pool((field_of_view(fixed, grid) * field_of_view(moving, grid, initial))[None], features.stride)
+        inside = field_of_view(fixed, grid) * field_of_view(moving, grid, initial)
+        weight = pool_weight(inside[None], features.stride)
     with watch.stage("features"):
         fixed_features = features(fixed_image, fixed_modality)
         moving_features = features(moving_image, moving_modality)
     with watch.stage("solver"):
-        weight = trust if bool((trust < 1).any()) else None
         u = solver(fixed_features, moving_features, weight=weight, progress=progress)
     with watch.stage("resample_field"):
         deformation = resample_displacement(resize_displacement(u, grid.shape), grid, fixed.grid)

@@ -17,7 +17,7 @@ from mmreg_lightning.data.learn2reg import ImageRecord, PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.intensity import Recipe
-from mmreg_lightning.functional.resize import pool
+from mmreg_lightning.functional.resize import pool_weight
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.nifti import read_image, read_labels
 from mmreg_lightning.geometry.resample import resample_volume
@@ -44,8 +44,7 @@ class PreparedImage:
 
 def pair_trust(fixed: PreparedImage, moving: PreparedImage, stride: int) -> Tensor | None:
     """The solver's weight of a pair: (1, 1, I / stride, J / stride, K / stride), None where it is 1 everywhere."""
-    trust = pool((fixed.inside * moving.inside)[None], stride)
-    return trust if bool((trust < 1).any()) else None
+    return pool_weight((fixed.inside * moving.inside)[None], stride)
 
 
 class PreprocessingCache:

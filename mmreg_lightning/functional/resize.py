@@ -63,3 +63,14 @@ def pool(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     return F.avg_pool3d(pad_to_multiple(x, factor), factor)
+
+
+def pool_weight(inside: Tensor, factor: int) -> Tensor | None:
+    """A solver's weight on a coarser grid, from where the images are seen; None where it would be 1 everywhere.
+
+    Args:
+        inside: (B, 1, I, J, K), 1 where both images are seen and 0 elsewhere.
+        factor: see ``pool``.
+    """
+    weight = pool(inside, factor)
+    return weight if bool((weight < 1).any()) else None
