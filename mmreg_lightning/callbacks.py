@@ -1,7 +1,8 @@
-"""Pictures while training."""
+"""Pictures and progress while training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
@@ -16,6 +18,15 @@ from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.module import DescentModule
 from mmreg_lightning.pictures.pair import FEATURES, REGISTRATION, PairPicture, draw_pair
+
+
+class EpochProgress(RichProgressBar):
+    """Lightning's progress bar, with the number of epochs that ``max_steps`` makes instead of its "Epoch 0/-2"."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        steps, batches = self.trainer.max_steps, self.trainer.num_training_batches
+        epochs = f" of {math.ceil(steps / batches)}" if steps > 0 and batches else ""
+        return f"epoch {current_epoch + 1}{epochs}"
 
 
 class PairPictures(pl.Callback):

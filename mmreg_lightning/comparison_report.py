@@ -82,7 +82,9 @@ def write_comparison_report(
     )
     parts = [f"<h1>{html.escape(title)}</h1>", f"<table><tr>{head}</tr>{body}</table>"]
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
-    parts.append(_figure(_box_plot(results), "Dice of every reported pair of two subjects; the line is the median."))
+    between = any(not row["same_subject"] for row in results["learned"]["cases"])
+    what = "of two subjects" if between else "(each of one subject)"
+    parts.append(_figure(_box_plot(results), f"Dice of every reported pair {what}; the line is the median."))
     if training_log is not None and training_log.is_file():
         parts.append(
             _figure(_learning_curves(training_log), "Training: losses, and agreement of learned with supervised steps.")

@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,24 @@ def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to the output folder {folder}: {error.strerror}") from error
     return folder
+
+
+@contextmanager
+def new_output_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield ``ensure_output_dir(path)``; when the block raises, a folder that it made and that is empty is removed.
+
+    Raises:
+        UserError: see ``ensure_output_dir``.
+    """
+    existed = Path(path).exists()
+    folder = ensure_output_dir(path)
+    try:
+        yield folder
+    except BaseException:
+        if not existed:
+            with suppress(OSError):  # not empty: what was written is for the caller to judge
+                folder.rmdir()
+        raise
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -22,7 +22,7 @@ from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
 from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.features.learned import LearnedFeatures
-from mmreg_lightning.functional.resize import pad_to_multiple, pool, pool_weight, resize_displacement
+from mmreg_lightning.functional.resize import carried_displacement, pool_weight, pyramid, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.metrics.dice import mean_shared_dice
 from mmreg_lightning.metrics.jacobian import jacobian_statistics
@@ -146,15 +146,11 @@ class DescentModule(pl.LightningModule):
     def _descent_loss(self, features: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Loss and mean cosine over all pyramid levels, each started where its start state says."""
         kind = self.start_states.draw(self._random)
-        multiple = math.lcm(*self.levels)
-        fixed, moving, fixed_targets, moving_targets = (pad_to_multiple(x, multiple) for x in (*features, *targets))
         losses, cosines = [], []
         carried: Tensor | None = None
-        for factor in self.levels:
-            f, m = pool(fixed, factor), pool(moving, factor)
-            level_targets = (pool(fixed_targets, factor), pool(moving_targets, factor))
-            shape = f.shape[2:]
-            carried = f.new_zeros(len(f), 3, *shape) if carried is None else resize_displacement(carried, shape)
+        for f, m, *level in pyramid((*features, *targets), self.levels):
+            level_targets = (level[0], level[1])
+            carried = carried_displacement(carried, f)
             start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, self._random)
             steps = unrolled_descent(self.step, f, m, *level_targets, start, self.unrolled_steps)
             losses.append(self.loss(steps, level_targets))

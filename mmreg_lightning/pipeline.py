@@ -18,7 +18,7 @@ import yaml
 from mmreg_lightning import __version__
 from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir, write_json, write_text
+from mmreg_lightning.files import new_output_dir, write_json, write_text
 from mmreg_lightning.geometry.fields import write_itk_field
 from mmreg_lightning.geometry.nifti import write_image
 from mmreg_lightning.geometry.transform import warp_volume
@@ -137,19 +137,19 @@ def register_with(
     with watch.stage("read"):
         pair = read_pair(files)
     working_spacing = settings.spacing or default_spacing(pair.fixed.grid)
-    folder = ensure_output_dir(out)
-    registration = register_pair(
-        pair.fixed,
-        pair.moving,
-        features=settings.features,
-        solver=settings.solver,
-        spacing=working_spacing,
-        fixed_modality=settings.fixed_modality,
-        moving_modality=settings.moving_modality,
-        normalisation=settings.normalisation,
-        affine=affine,
-        progress=progress,
-    )
+    with new_output_dir(out) as folder:
+        registration = register_pair(
+            pair.fixed,
+            pair.moving,
+            features=settings.features,
+            solver=settings.solver,
+            spacing=working_spacing,
+            fixed_modality=settings.fixed_modality,
+            moving_modality=settings.moving_modality,
+            normalisation=settings.normalisation,
+            affine=affine,
+            progress=progress,
+        )
     watch.seconds.update(registration.seconds)
     with watch.stage("warp"):
         warped = warp_volume(pair.moving, registration.displacement, pair.fixed.grid)

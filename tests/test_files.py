@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import atomic_path, ensure_output_dir, write_json, write_text
+from mmreg_lightning.files import atomic_path, ensure_output_dir, new_output_dir, write_json, write_text
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -64,3 +64,17 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
     with pytest.raises(TypeError):
         write_json(tmp_path / "m.json", {"x": object()})
     assert (tmp_path / "m.json").read_text() == "old"
+
+
+def test_a_new_folder_goes_when_nothing_came_of_it(tmp_path: Path) -> None:
+    old, new, full = tmp_path / "old", tmp_path / "new", tmp_path / "full"
+    old.mkdir()
+    for folder in (old, new, full):
+        with pytest.raises(KeyError), new_output_dir(folder):
+            if folder is full:
+                (folder / "result").touch()
+            raise KeyError
+    assert old.is_dir() and not new.exists() and (full / "result").is_file()
+    with new_output_dir(new) as folder:
+        assert folder == new
+    assert new.is_dir()

@@ -39,6 +39,7 @@ def train(config: DictConfig) -> dict[str, float]:
     from mmreg_lightning.module import DescentModule
 
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
     settings = plain(config)
     if not isinstance(settings["seed"], int):
         raise UserError(f"seed={settings['seed']}: must be a whole number")
@@ -51,7 +52,7 @@ def train(config: DictConfig) -> dict[str, float]:
         normalisation=data.normalisation,
         spacing=settings["data"]["spacing"],
     )
-    check_checkpoint(settings["ckpt_path"], module)
+    check_checkpoint(settings["ckpt_path"], module, settings["trainer"].get("max_steps"))
     out = prepare_output(settings["output_dir"], settings["ckpt_path"])
     callbacks = [instantiate(callback) for callback in settings["callbacks"].values()]
     loggers = [instantiate(logger) for logger in settings["logger"].values()]
@@ -111,11 +112,12 @@ def prepare_output(folder: str, ckpt_path: str | None) -> Path:
     return out
 
 
-def check_checkpoint(path: str | None, module: nn.Module) -> None:
+def check_checkpoint(path: str | None, module: nn.Module, max_steps: int | None) -> None:
     """Check that training can be resumed from a checkpoint, before anything is prepared for it.
 
     Raises:
-        UserError: there is no such file, it is no checkpoint, or its weights do not fit the module.
+        UserError: there is no such file, it is no checkpoint, its weights do not fit the module, or it has done
+            ``max_steps`` already.
     """
     import torch
 
@@ -124,7 +126,9 @@ def check_checkpoint(path: str | None, module: nn.Module) -> None:
     if not Path(path).is_file():
         raise UserError(f"ckpt_path={path}: there is no such file")
     try:
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(checkpoint["state_dict"])
+        done = int(checkpoint["global_step"])
     except (pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
     except RuntimeError as error:
@@ -132,6 +136,10 @@ def check_checkpoint(path: str | None, module: nn.Module) -> None:
             f"ckpt_path={path}: its weights do not fit the features of this configuration; repeat the "
             "overrides of the first run (its config.yaml holds them)"
         ) from error
+    if isinstance(max_steps, int) and 0 < max_steps <= done:
+        raise UserError(
+            f"ckpt_path={path}: has done {done} steps already, trainer.max_steps={max_steps} must be more to go on"
+        )
 
 
 def _one_line(error: BaseException) -> str:

@@ -143,7 +143,11 @@ class RegistrationDataModule(pl.LightningDataModule):
         if missing:
             raise UserError(f"{missing[0]}: a training image without labels")
         for record in track(self.dataset.train, description="preparing training images"):
-            self.cache.image(record)
+            labels = self.cache.image(record).labels
+            if not torch.isin(labels, torch.tensor(list(self.label_names), dtype=labels.dtype)).any():
+                raise UserError(
+                    f"{record.labels}: shows none of the organs to learn, {list(self.label_names.values())}"
+                )
         for pair in track(validation, description="preparing validation pairs"):
             self.cache.pair(pair)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from mmreg_lightning.descent.losses import mean_cosine
 from mmreg_lightning.descent.step import DescentStep
-from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
+from mmreg_lightning.functional.resize import carried_displacement, pyramid
 
 
 @torch.no_grad()
@@ -35,16 +34,10 @@ def descent_agreement(
         levels: pooling factors, coarse to fine.
         steps: steps a level.
     """
-    multiple = math.lcm(*levels)
-    maps = [pad_to_multiple(x, multiple) for x in (fixed, moving, fixed_targets, moving_targets)]
     cosines = []
     displacement: Tensor | None = None
-    for factor in levels:
-        f, m, pf, pm = (pool(x, factor) for x in maps)
-        shape = f.shape[2:]
-        displacement = (
-            f.new_zeros(f.shape[0], 3, *shape) if displacement is None else resize_displacement(displacement, shape)
-        )
+    for f, m, pf, pm in pyramid((fixed, moving, fixed_targets, moving_targets), levels):
+        displacement = carried_displacement(displacement, f)
         for _ in range(steps):
             update = step.update(f, m, displacement)
             cosines.append(float(mean_cosine(update, step.update(pf, pm, displacement))))

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning.errors import non_negative
-from mmreg_lightning.functional.labels import one_hot, signed_distance
+from mmreg_lightning.functional.labels import organ_indicators, signed_distance
 from mmreg_lightning.functional.resize import pool
-from mmreg_lightning.functional.smooth import gaussian_smooth
 
 
 class LabelFeatures(Protocol):
@@ -34,7 +33,7 @@ class OneHotTargets:
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
         """See ``LabelFeatures``."""
-        return gaussian_smooth(pool(one_hot(labels, ids), stride), self.sigma)
+        return organ_indicators(labels, ids, stride, self.sigma)
 
 
 class SignedDistanceTargets:

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mmreg_lightning.functional.labels import one_hot
-from mmreg_lightning.functional.resize import pool
-from mmreg_lightning.functional.smooth import gaussian_smooth
+from mmreg_lightning.functional.labels import organ_indicators
 
 
 class OracleFeatures(torch.nn.Module):
@@ -32,4 +30,4 @@ class OracleFeatures(torch.nn.Module):
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """Features, (1, len(ids), I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
-        return gaussian_smooth(pool(one_hot(self.labels[modality], self.ids), self.stride), self.sigma)
+        return organ_indicators(self.labels[modality], self.ids, self.stride, self.sigma)

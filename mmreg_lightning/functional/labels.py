@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.smooth import gaussian_smooth
 
 
@@ -31,6 +32,20 @@ def one_hot(labels: Tensor, ids: Sequence[int], sigma: float = 0.0) -> Tensor:
     stacked = _with_channel(labels, ids)
     wanted = torch.tensor(list(ids), device=labels.device).view(1, -1, 1, 1, 1)
     return gaussian_smooth((stacked == wanted).float(), sigma)
+
+
+def organ_indicators(labels: Tensor, ids: Sequence[int], stride: int, sigma: float) -> Tensor:
+    """``one_hot`` averaged over the voxels of a coarser grid and smoothed there.
+
+    Args:
+        labels, ids: see ``one_hot``.
+        stride: voxels of the label map to one of the coarser grid, along each axis.
+        sigma: standard deviation of the Gaussian in voxels of the coarser grid.
+
+    Returns:
+        (B, L, I / stride, J / stride, K / stride) float32 in [0, 1], sides rounded up.
+    """
+    return gaussian_smooth(pool(one_hot(labels, ids), stride), sigma)
 
 
 @torch.no_grad()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,33 @@ def pool(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     return F.avg_pool3d(pad_to_multiple(x, factor), factor)
+
+
+def pyramid(maps: Sequence[Tensor], factors: Sequence[int]) -> Iterator[list[Tensor]]:
+    """The maps at each level of a pyramid, all levels over one field of view.
+
+    Args:
+        maps: each (B, any number of channels, I, J, K).
+        factors: block sizes of ``pool``, in the order in which the levels are wanted.
+    """
+    multiple = math.lcm(*factors)
+    padded = [pad_to_multiple(x, multiple) for x in maps]
+    for factor in factors:
+        yield [pool(x, factor) for x in padded]
+
+
+def carried_displacement(displacement: Tensor | None, onto: Tensor) -> Tensor:
+    """What one pyramid level starts from: the displacement of the level before it, or none.
+
+    Args:
+        displacement: (B, 3, i, j, k) in voxels of its own grid; None on the first level.
+        onto: (B, C, I, J, K) features of the new level.
+
+    Returns:
+        (B, 3, I, J, K) in voxels of the new grid.
+    """
+    shape = onto.shape[2:]
+    return onto.new_zeros(len(onto), 3, *shape) if displacement is None else resize_displacement(displacement, shape)
 
 
 def pool_weight(inside: Tensor, factor: int) -> Tensor | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,11 +9,9 @@ from torch import Tensor
 
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
+from mmreg_lightning.functional.resize import carried_displacement, pyramid
 from mmreg_lightning.functional.taylor import feature_gradient
-from mmreg_lightning.solvers.protocol import Progress
-
-MIN_SIDE = 4  # voxels: below this a central difference sees mostly borders
+from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, is_factors
 
 
 class DemonsSolver:
@@ -33,15 +30,13 @@ class DemonsSolver:
         self, step: DescentStep, levels: Sequence[int] = (4, 2, 1), iterations: int | Sequence[int] = 40
     ) -> None:
         self.step = step
-        if not isinstance(levels, Sequence) or not all(isinstance(factor, int) for factor in levels):
+        if not is_factors(levels):
             raise ValueError(f"solver.levels={levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
         self.levels = list(levels)
         several = isinstance(iterations, Sequence) and all(isinstance(count, int) for count in iterations)
         if not several and not isinstance(iterations, int):
             raise ValueError(f"solver.iterations={iterations}: must be a whole number, or one for each level")
         counts = [iterations] * len(self.levels) if isinstance(iterations, int) else list(iterations)
-        if not self.levels or min(self.levels) < 1 or sorted(self.levels, reverse=True) != self.levels:
-            raise ValueError(f"solver.levels={self.levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
         if len(counts) != len(self.levels) or min(counts) < 0:
             raise ValueError(f"solver.iterations={counts}: must be one count, or one for each of {self.levels}")
         self.iterations = counts
@@ -61,26 +56,17 @@ class DemonsSolver:
                 f"solver.levels={self.levels}: features of {tuple(fixed.shape[2:])} voxels are too small for a "
                 f"pyramid that starts at 1/{self.levels[0]} (it needs {MIN_SIDE} voxels a side there)"
             )
-        shape = fixed.shape[2:]
-        multiple = math.lcm(*self.levels)
-        fixed, moving = pad_to_multiple(fixed, multiple), pad_to_multiple(moving, multiple)
-        weight = None if weight is None else pad_to_multiple(weight, multiple)
         done, total = 0, sum(self.iterations)
         displacement: Tensor | None = None
-        for factor, count in zip(self.levels, self.iterations, strict=True):
-            f, m = pool(fixed, factor), pool(moving, factor)
-            w = None if weight is None else pool(weight, factor)
-            if displacement is None:
-                displacement = f.new_zeros(f.shape[0], 3, *f.shape[2:])
-            else:
-                displacement = resize_displacement(displacement, f.shape[2:])
+        maps = (fixed, moving) if weight is None else (fixed, moving, weight)
+        for (f, m, *w), count in zip(pyramid(maps, self.levels), self.iterations, strict=True):
+            displacement = carried_displacement(displacement, f)
             gradient = feature_gradient(f)
             for _ in range(count):
-                update = self.step.update(f, m, displacement, fixed_gradient=gradient, weight=w)
+                update = self.step.update(f, m, displacement, fixed_gradient=gradient, weight=w[0] if w else None)
                 displacement = self.step.advance(displacement, update)
                 done += 1
                 if progress is not None:
                     progress(done, total)
         assert displacement is not None
-        full = resize_displacement(displacement, fixed.shape[2:])
-        return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
+        return crop(displacement, self.levels[-1], fixed.shape[2:])

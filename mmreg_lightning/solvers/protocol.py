@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
+from mmreg_lightning.functional.resize import resize_displacement
+
 Progress = Callable[[int, int], None]
 """Called with (iterations done, iterations in all)."""
+MIN_SIDE = 4  # voxels: below this a central difference sees mostly borders
 
 
 class Solver(Protocol):
@@ -28,3 +31,25 @@ class Solver(Protocol):
             (B, 3, I, J, K) in voxels of that grid, fixed to moving.
         """
         ...
+
+
+def is_factors(levels: object) -> bool:
+    """Whether ``levels`` are positive whole pooling factors from coarse to fine, at least one."""
+    if not isinstance(levels, Sequence) or not levels or not all(isinstance(factor, int) for factor in levels):
+        return False
+    return min(levels) >= 1 and sorted(levels, reverse=True) == list(levels)
+
+
+def crop(displacement: Tensor, factor: int, shape: Sequence[int]) -> Tensor:
+    """The displacement of a pyramid's last level on the grid that the pyramid was built from.
+
+    Args:
+        displacement: (B, 3, i, j, k) in voxels of that level, which covers the grid lengthened at its ends.
+        factor: of that level.
+        shape: (I, J, K) of the grid.
+
+    Returns:
+        (B, 3, I, J, K) in voxels of the grid.
+    """
+    full = resize_displacement(displacement, [n * factor for n in displacement.shape[2:]])
+    return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()

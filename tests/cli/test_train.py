@@ -131,10 +131,15 @@ def test_checkpoints_that_cannot_be_resumed(tmp_path):
     text.write_text("hello")
     torch.save({"state_dict": torch.nn.Linear(3, 3).state_dict()}, other)
     with pytest.raises(UserError, match="text.ckpt: damaged"):
-        check_checkpoint(str(text), module)
+        check_checkpoint(str(text), module, 10)
     with pytest.raises(UserError, match="other.ckpt: its weights do not fit"):
-        check_checkpoint(str(other), module)
-    check_checkpoint(None, module)
+        check_checkpoint(str(other), module, 10)
+    check_checkpoint(None, module, 10)
+    done = tmp_path / "done.ckpt"
+    torch.save({"state_dict": module.state_dict(), "global_step": 10}, done)
+    check_checkpoint(str(done), module, 11)
+    with pytest.raises(UserError, match="done.ckpt: has done 10 steps already, trainer.max_steps=10"):
+        check_checkpoint(str(done), module, 10)
 
 
 def shell(arguments, cwd):

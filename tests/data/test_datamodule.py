@@ -143,3 +143,13 @@ def test_validation_image_without_labels(make, edited):
     data = make(root)
     with pytest.raises(UserError, match="0004_0001.nii.gz: a validation image without labels"):
         data.setup()
+
+
+def test_training_image_that_shows_no_organ(make, edited):
+    root = edited(lambda content: None)
+    path = root / "labelsTr" / "PhantomMRCT_0002_0001.nii.gz"
+    labels = nib.load(path)
+    path.unlink()  # the copy may be a link to the original
+    nib.save(nib.Nifti1Image(np.zeros(labels.shape, np.uint8), labels.affine), path)
+    with pytest.raises(UserError, match="0002_0001.nii.gz: shows none of the organs"):
+        make(root).prepare_data()

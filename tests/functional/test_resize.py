@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmreg_lightning.functional.resize import pool, resize, resize_displacement
+from mmreg_lightning.functional.resize import carried_displacement, pool, pyramid, resize, resize_displacement
 from mmreg_lightning.functional.warp import identity_grid
 
 
@@ -66,3 +66,18 @@ def test_gradient():
 @pytest.mark.parametrize("shape", [(5, 7, 9), (12, 3, 4)])
 def test_shape(shape):
     assert resize_displacement(torch.zeros(2, 3, 6, 6, 6), shape).shape == (2, 3, *shape)
+
+
+def test_levels_of_a_pyramid_cover_one_field_of_view():
+    x = torch.randn(1, 2, 9, 12, 10)
+    levels = [(a, b) for a, b in pyramid((x, x[:, :1]), (4, 2, 1))]
+    assert [tuple(a.shape[2:]) for a, _ in levels] == [(3, 3, 3), (6, 6, 6), (12, 12, 12)]
+    assert [b.shape[1] for _, b in levels] == [1, 1, 1]
+    assert torch.equal(levels[2][0][..., :9, :12, :10], x)
+    assert torch.equal(levels[0][0], pool(levels[2][0], 4))
+
+
+def test_a_level_starts_where_the_one_before_it_ended():
+    onto = torch.zeros(2, 5, 8, 8, 8)
+    assert torch.equal(carried_displacement(None, onto), torch.zeros(2, 3, 8, 8, 8))
+    assert torch.equal(carried_displacement(torch.ones(2, 3, 4, 4, 2), onto)[0, :, 0, 0, 0], torch.tensor([2.0, 2, 4]))
