@@ -16,7 +16,7 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
-from mmreg_lightning.functional.resize import pool_weight, resize_displacement
+from mmreg_lightning.functional.resize import pool, pool_weight, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.geometry.grid import Grid
@@ -24,9 +24,10 @@ from mmreg_lightning.geometry.moments import moments_translation
 from mmreg_lightning.geometry.transform import then_affine
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
+from mmreg_lightning.solvers.affine import AffineRegistration, FeatureMap
 from mmreg_lightning.solvers.protocol import Progress, Solver
 
-Affine = Literal["none", "moments"]
+Affine = Literal["none", "moments", "rigid", "similarity", "affine"]
 AFFINES: tuple[Affine, ...] = get_args(Affine)
 
 
@@ -109,7 +110,7 @@ def register_pair(
         spacing: of the working grid, mm; one number or three.
         fixed_modality, moving_modality: names that ``features`` and ``normalisation`` know.
         normalisation: intensity recipe of each modality.
-        affine: what precedes the solver: ``none`` trusts the headers, ``moments`` aligns the centres of mass.
+        affine: what precedes the solver, see ``initial_affine``.
         progress: see ``Solver``.
 
     Raises:
@@ -117,10 +118,12 @@ def register_pair(
             too small for the solver's pyramid at this spacing.
     """
     watch = Stopwatch()
+    modalities = fixed_modality, moving_modality
     recipes = normalisation[fixed_modality], normalisation[moving_modality]
+    with watch.stage("affine"):
+        initial = initial_affine(fixed, moving, affine, recipes, features, modalities, spacing)
     with watch.stage("prepare"):
         grid = working_grid(fixed.grid, spacing)
-        initial = initial_affine(fixed, moving, recipes, affine)
         check_overlap(fixed, moving, initial)
         fixed_image = prepare_image(fixed, grid, recipes[0])[None]
         moving_image = prepare_image(moving, grid, recipes[1], initial)[None]
@@ -137,16 +140,54 @@ def register_pair(
     return Registration(displacement, initial, grid, u, fixed_features, moving_features, watch.seconds)
 
 
-def initial_affine(fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe], kind: Affine) -> NDArray[np.float64]:
+def initial_affine(
+    fixed: Volume,
+    moving: Volume,
+    kind: Affine,
+    recipes: tuple[Recipe, Recipe],
+    features: FeatureExtractor,
+    modalities: tuple[str, str],
+    spacing: float | Sequence[float],
+) -> NDArray[np.float64]:
     """The alignment that precedes the solver: 4x4, world RAS mm of the fixed to that of the moving image.
+
+    ``none`` trusts the headers, ``moments`` aligns the centres of mass. ``rigid``, ``similarity`` and ``affine`` go on
+    from both of these with ``AffineRegistration`` on the features, each image's on its own working grid.
+
+    Args:
+        fixed, moving: (1, I, J, K), intensities as in the file.
+        kind: see above.
+        recipes, modalities: intensity recipe and name of the fixed and of the moving modality.
+        features, spacing: see ``register_pair``.
 
     Raises:
         ValueError: an unknown kind.
     """
+    if kind not in AFFINES:
+        raise ValueError(f"affine={kind!r}: must be one of {', '.join(AFFINES)}")
     if kind == "none":
         return np.eye(4)
-    if kind != "moments":
-        raise ValueError(f"affine={kind!r}: must be one of {', '.join(AFFINES)}")
+    moments = _moments(fixed, moving, recipes)
+    if kind == "moments":
+        return moments
+    maps = [
+        _feature_map(volume, features, modality, recipe, spacing)
+        for volume, modality, recipe in zip((fixed, moving), modalities, recipes, strict=True)
+    ]
+    return AffineRegistration(kind)(maps[0], maps[1], [np.eye(4), moments])
+
+
+def _feature_map(
+    volume: Volume, features: FeatureExtractor, modality: str, recipe: Recipe, spacing: float | Sequence[float]
+) -> FeatureMap:
+    """Features of an image on its own working grid."""
+    grid = working_grid(volume.grid, spacing)
+    image = prepare_image(volume, grid, recipe)[None]
+    inside = pool(field_of_view(volume, grid)[None], features.stride)
+    return FeatureMap(features(image, modality), inside, grid.pooled(features.stride))
+
+
+def _moments(fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe]) -> NDArray[np.float64]:
     normalised = (
         Volume(normalise_intensity(volume.data, recipe), volume.grid, path=volume.path)
         for volume, recipe in zip((fixed, moving), recipes, strict=True)

@@ -24,7 +24,7 @@ BELOW = {
     "functional": {"errors"},
     "features": {"functional"} | HELPERS,
     "descent": {"functional"} | HELPERS,
-    "solvers": {"descent", "functional"} | HELPERS,
+    "solvers": {"descent", "geometry", "functional"} | HELPERS,
     "geometry": {"functional"} | HELPERS,
     "data": {"geometry", "functional"} | HELPERS,
     "metrics": {"geometry", "functional"} | HELPERS,

@@ -48,9 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--moving-landmarks", type=Path, metavar="CSV", help="the same places, row by row")
     parser.add_argument(
         "--affine",
-        choices=("none", "moments"),
+        choices=("none", "moments", "rigid", "similarity", "affine"),
         default="none",
-        help="before the deformation: trust the headers (default), or align the centres of mass",
+        help="before the deformation: trust the headers (default), align the centres of mass, or search a rigid, "
+        "similarity or affine transform by the features from both of these",
     )
     parser.add_argument(
         "--spacing",
@@ -59,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="of the working grid; default: the checkpoint's, without one the fixed image's mean spacing, but at most "
         "128 voxels a side",
     )
-    parser.add_argument("--solver", metavar="NAME", help="default: the checkpoint's, without one demons")
+    parser.add_argument(
+        "--solver", metavar="NAME", help="demons, adam or convex_adam; default: the checkpoint's, without one demons"
+    )
     parser.add_argument(
         "--set",
         nargs="+",

@@ -79,6 +79,14 @@ class Grid:
         affine[:3, 3] = self.center - affine[:3, :3] @ ((size - 1) / 2)
         return Grid((int(size[0]), int(size[1]), int(size[2])), affine)
 
+    def pooled(self, factor: int) -> Grid:
+        """Grid of the averages over blocks of ``factor`` voxels a side, as ``functional.resize.pool`` makes them."""
+        block = np.eye(4)
+        block[:3, :3] *= factor
+        block[:3, 3] = (factor - 1) / 2
+        i, j, k = (-(-n // factor) for n in self.shape)
+        return Grid((i, j, k), self.affine @ block)
+
     def same_as(self, other: Grid, tol: float = 0.1) -> bool:
         """Whether shapes are equal and the corner voxels lie within ``tol`` voxels of those of ``other``."""
         if self.shape != other.shape:

@@ -13,15 +13,19 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 its own documentation calls it so
 import torch
 import yaml
+from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.raw_intensity import IntensityFeatures
 from mmreg_lightning.geometry.fields import read_itk_field
+from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.nifti import read_image
 from mmreg_lightning.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
 
 QUICK = ["solver.iterations=4"]
 RANGE = 260.0  # of the intensities of the scene
+STRAIGHT = np.array([[3.0, 0, 0, -45], [0, 3.0, 0, -40], [0, 0, 3.0, -50], [0, 0, 0, 1]])
+CENTER = np.array([1.5, 6.5, -3.5])  # of the body, mm
 
 
 def oblique(spacing: float, offset: tuple[float, float, float]) -> np.ndarray:
@@ -143,6 +147,23 @@ def test_a_checkpoint_alone_gives_the_same_field_in_a_new_process(
     there, _ = read_itk_field(tmp_path / "there" / "displacement.itk.nii.gz")
     assert there.abs().max() > 0.01
     assert torch.allclose(there, here.registration.displacement[0], atol=1e-3)
+
+
+def test_a_rotation_between_the_headers_is_found(write_scene: Callable, tmp_path: Path) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", (36, 36, 36), STRAIGHT)
+    # The moving header is turned by 15 degrees about the body and shifted.
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xyz", [5, -8, 15], degrees=True).as_matrix()
+    turn[:3, 3] = np.array([8, -6, 5]) + CENTER - turn[:3, :3] @ CENTER
+    for path in (moving.image, moving.labels):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), path)
+    files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels)
+    result = register_files(files, tmp_path / "out", affine="rigid", overrides=QUICK)
+    points = CENTER + np.random.default_rng(0).uniform(-30, 30, (50, 3))
+    errors = transform_points(result.registration.initial, points) - transform_points(turn, points)
+    assert np.linalg.norm(errors, axis=1).max() < 2.0  # mm; voxels have 3
+    assert result.metrics["dice_after"]["mean"] > 0.9 > result.metrics["dice_before"]["mean"] + 0.2
 
 
 def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tmp_path: Path, checkpoint: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
@@ -16,30 +14,12 @@ from mmreg_lightning.solvers.demons import DemonsSolver
 INSIDE = (..., slice(8, -8), slice(8, -8), slice(8, -8))
 
 
-def pattern(points, period=16.0):
-    """Smooth random features (1, 8, I, J, K) in [0, 1] at points (1, 3, I, J, K) in voxels."""
-    generator = torch.Generator().manual_seed(3)
-    channels = []
-    for _ in range(8):
-        waves = torch.nn.functional.normalize(torch.randn(3, 3, generator=generator), dim=1) * 2 * math.pi / period
-        phases = 2 * math.pi * torch.rand(3, 1, 1, 1, generator=generator)
-        channels.append(torch.sin(torch.einsum("wa,aijk->wijk", waves, points[0]) + phases).mean(0))
-    return 0.5 + 0.5 * torch.stack(channels)[None]
-
-
-def moved(shape, translation):
-    """Fixed and moving features with moving(x + t) = fixed(x), and t (1, 3, 1, 1, 1)."""
-    points = identity_grid(shape)
-    t = torch.tensor(translation).view(1, 3, 1, 1, 1)
-    return pattern(points), pattern(points - t), t
-
-
 def solver(levels=(4, 2, 1), iterations=20, regulariser=None):
     return DemonsSolver(DescentStep(regulariser or GaussianRegulariser(1.0, 0.5), alpha=0.05), levels, iterations)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (33, 35, 32), (35, 33, 34)], ids=str)
-def test_translation_is_recovered(shape):
+def test_translation_is_recovered(moved, shape):
     fixed, moving, t = moved(shape, (3.0, -2.0, 2.5))
     u = solver()(fixed, moving)
     assert u.shape == (1, 3, *shape)
@@ -66,7 +46,7 @@ def test_a_voxel_of_a_level_is_as_many_voxels_as_its_factor(shape):
 
 
 @pytest.mark.parametrize("regulariser", [GaussianRegulariser(), DiffusionRegulariser(), NoRegulariser()])
-def test_identity_stays_identity(regulariser):
+def test_identity_stays_identity(pattern, regulariser):
     features = torch.rand(1, 4, 16, 32, 16)
     assert solver(iterations=3, regulariser=regulariser)(features, features).abs().max() == 0
     # On other sides sampling points are rounded to float32, and noise has the steepest gradients.
@@ -74,14 +54,14 @@ def test_identity_stays_identity(regulariser):
     assert solver(iterations=3, regulariser=regulariser)(features, features).abs().max() < 1e-4
 
 
-def test_a_finest_level_above_one_still_fills_the_grid():
+def test_a_finest_level_above_one_still_fills_the_grid(moved):
     fixed, moving, t = moved((33, 32, 34), (2.0, -1.0, 1.0))
     u = solver(levels=(4, 2), iterations=40)(fixed, moving)
     assert u.shape == (1, 3, 33, 32, 34)
     assert (u - t)[INSIDE].abs().max() < 0.5
 
 
-def test_where_nothing_is_trusted_the_residual_is_irrelevant():
+def test_where_nothing_is_trusted_the_residual_is_irrelevant(moved):
     fixed, moving, _ = moved((24, 25, 24), (1.0, 0.0, 0.0))
     weight = torch.ones(1, 1, 24, 25, 24)
     weight[:, :, 8:16] = 0
@@ -95,7 +75,7 @@ def test_where_nothing_is_trusted_the_residual_is_irrelevant():
     assert single(fixed, moving, weight=weight)[:, :, 8:16].abs().max() == 0
 
 
-def test_registration_lowers_the_residual():
+def test_registration_lowers_the_residual(moved):
     fixed, moving, _ = moved((32, 32, 32), (2.0, 1.0, -2.0))
     before = (fixed - moving).square().mean()
     after = (fixed - warp(moving, solver()(fixed, moving))).square().mean()

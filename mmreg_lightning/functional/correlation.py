@@ -1,0 +1,75 @@
+"""Discrete search of displacements: a correlation volume and its coupled convex regularisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Weights of the coupling in its rounds, for costs between 0 and 1 a voxel; Siebert et al. use these."""
+
+
+def search_offsets(radius: int, device: torch.device | None = None) -> Tensor:
+    """All displacements of at most ``radius`` voxels along each axis: (3, (2 radius + 1)^3), order I, J, K."""
+    axis = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).view(3, -1)
+
+
+def correlation_volume(fixed: Tensor, moving: Tensor, radius: int, weight: Tensor | None = None) -> Tensor:
+    """Squared feature difference of every voxel for every displacement of ``search_offsets``, smoothed over 5 voxels.
+
+    Args:
+        fixed, moving: (1, C, I, J, K); beyond its border the moving image is its border repeated.
+        radius: in voxels.
+        weight: (1, 1, I, J, K) in [0, 1]: an untrusted voxel costs nothing wherever it goes.
+
+    Returns:
+        ((2 radius + 1)^3, I, J, K).
+    """
+    i, j, k = fixed.shape[2:]
+    padded = F.pad(moving, [radius] * 6, mode="replicate")
+    side = range(2 * radius + 1)
+    cost = fixed.new_empty(len(side) ** 3, i, j, k)
+    offsets = [(a, b, c) for a in side for b in side for c in side]
+    for index, (a, b, c) in enumerate(offsets):
+        shifted = padded[:, :, a : a + i, b : b + j, c : c + k]
+        cost[index] = (fixed - shifted).square().sum(1)[0]
+    if weight is not None:
+        cost *= weight[0]
+    return _box(_box(cost[None]))[0]
+
+
+def coupled_convex(cost: Tensor, offsets: Tensor, coupling: Sequence[float] = COUPLING) -> Tensor:
+    """A smooth displacement of low cost, by turns of discrete search and smoothing that draw ever closer together.
+
+    Each round takes in every voxel the displacement d of least ``cost + c |d - s|^2``, where s is the smooth field
+    of the round before and c grows (Steinbruecker et al., ICCV 2009; Siebert et al., IEEE Trans. Med. Imaging 2024).
+
+    Args:
+        cost: (N, I, J, K).
+        offsets: (3, N) in voxels.
+        coupling: c of each round.
+
+    Returns:
+        (1, 3, I, J, K) in voxels.
+    """
+    n, *shape = cost.shape
+    flat = cost.view(n, -1)
+    smooth = _smooth_choice(flat.argmin(0), offsets, shape)
+    size = offsets.square().sum(0)[:, None]
+    for c in coupling:
+        s = smooth.view(3, -1)
+        # |d - s|^2 without |s|^2, which is the same for every d.
+        smooth = _smooth_choice(torch.addmm(flat + c * size, offsets.T, s, alpha=-2 * c).argmin(0), offsets, shape)
+    return smooth
+
+
+def _smooth_choice(choice: Tensor, offsets: Tensor, shape: Sequence[int]) -> Tensor:
+    return _box(offsets[:, choice].view(1, 3, *shape))
+
+
+def _box(x: Tensor) -> Tensor:
+    return F.avg_pool3d(F.pad(x, [1] * 6, mode="replicate"), 3, stride=1)

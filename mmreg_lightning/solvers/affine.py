@@ -1,0 +1,194 @@
+"""Affine registration of feature maps in physical space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import expm
+from torch import Tensor
+
+from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.functional.resize import pool
+from mmreg_lightning.functional.taylor import taylor_system
+from mmreg_lightning.functional.warp import identity_grid
+from mmreg_lightning.geometry.frames import Frame, transform_points
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.sampling import sample_affine
+from mmreg_lightning.solvers.protocol import MIN_SIDE
+
+AffineKind = Literal["rigid", "similarity", "affine"]
+AFFINE_KINDS: tuple[AffineKind, ...] = get_args(AffineKind)
+MIN_OVERLAP = 0.25
+"""A transform that shows less of the fixed image than this share is worse than every other."""
+MAX_VOXELS = 200_000
+"""Twelve parameters need no more: finer levels are left out when a coarser one can be used."""
+_DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Features and where they lie.
+
+    Attributes:
+        features: (1, C, I, J, K).
+        inside: (1, 1, I, J, K) in [0, 1], the trust in each voxel.
+        grid: of the features.
+    """
+
+    features: Tensor
+    inside: Tensor
+    grid: Grid
+
+    def pooled(self, factor: int) -> FeatureMap:
+        """The same on a coarser grid."""
+        return FeatureMap(pool(self.features, factor), pool(self.inside, factor), self.grid.pooled(factor))
+
+
+class AffineRegistration:
+    """Gauss-Newton steps on the parameters of a world affine, coarse to fine.
+
+    The Taylor step's normal equations of all voxels (``taylor_system`` without damping) are summed over the fixed
+    image for displacements of the form ``t + W (p - c)``, p in world mm and c the fixed image's centre, and solved
+    with a Levenberg-Marquardt damping. Voxels count less the larger their residual is (Cauchy's weights), because
+    features of two subjects agree only in part. W is antisymmetric for ``rigid``, has an equal diagonal besides for
+    ``similarity``, and is any matrix for ``affine``; it enters the transform by its matrix exponential, so a rigid
+    transform stays one.
+
+    Args:
+        kind: ``rigid``, ``similarity`` or ``affine``.
+        levels: pooling factors, coarse to fine; levels of less than four voxels a side are left out, and
+            those of more than ``MAX_VOXELS``.
+        iterations: largest number of steps a level.
+
+    Raises:
+        UserError: an unknown kind, or a number that is not positive.
+    """
+
+    def __init__(self, kind: AffineKind = "affine", levels: Sequence[int] = (4, 2, 1), iterations: int = 30) -> None:
+        if kind not in AFFINE_KINDS:
+            raise UserError(f"affine.kind={kind}: must be one of {', '.join(AFFINE_KINDS)}")
+        self.basis = torch.from_numpy(_basis(kind))
+        self.levels = [positive_int("affine.levels", factor) for factor in levels]
+        self.iterations = positive_int("affine.iterations", iterations)
+
+    @torch.no_grad()
+    def __call__(
+        self, fixed: FeatureMap, moving: FeatureMap, starts: Sequence[NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """The transform that aligns the features best.
+
+        Args:
+            fixed, moving: features of the two images, each on its own grid; the grids need nothing in common.
+            starts: 4x4 each, world RAS mm of the fixed to world RAS mm of the moving image; all are optimised on the
+                coarsest level, and the best one goes on.
+
+        Returns:
+            4x4, world RAS mm of the fixed to world RAS mm of the moving image.
+        """
+        candidates = [np.array(start, dtype=np.float64) for start in starts]
+        for factor in self._usable(fixed.grid, moving.grid):
+            level = fixed.pooled(factor), moving.pooled(factor)
+            found = [self._descend(*level, candidate) for candidate in candidates]
+            candidates = [min(found, key=lambda one: one[1])[0]]
+        return candidates[0]
+
+    def _usable(self, fixed: Grid, moving: Grid) -> list[int]:
+        sizes = {k: (fixed.pooled(k).shape, moving.pooled(k).shape) for k in self.levels}
+        large = [k for k, (f, m) in sizes.items() if min(*f, *m) >= MIN_SIDE]
+        return [k for k in large if math.prod(sizes[k][0]) <= MAX_VOXELS] or large[:1] or [1]
+
+    def _descend(
+        self, fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], float]:
+        """Steps on one level as long as one of the dampings improves the cost; the transform and its cost."""
+        center = fixed.grid.center
+        to_voxels = torch.from_numpy(np.linalg.inv(fixed.grid.affine[:3, :3]))
+        points = torch.from_numpy(
+            transform_points(fixed.grid.affine, identity_grid(fixed.grid.shape)[0].flatten(1).T.double().numpy())
+            - center
+        )
+        # Columns of a voxel's displacement by the parameters: (N, 3, P), voxels.
+        homogeneous = torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], dim=1)
+        design = torch.einsum("vw,pwh,nh->nvp", to_voxels, self.basis, homogeneous).float().to(fixed.features)
+        warped, weight = _seen(fixed, moving, transform)
+        cost, scale = _cost(fixed, warped, weight, None)
+        for _ in range(self.iterations):
+            residual = (fixed.features - warped).square().sum(1, keepdim=True)
+            robust = weight / (1 + residual / scale)
+            matrix, rhs = taylor_system(fixed.features, warped, alpha=0.0, max_step=1e6, weight=robust)
+            normal, gradient = _sum_up(matrix, rhs, design)
+            for damping in _DAMPINGS:
+                damped = normal + damping * np.diag(np.diag(normal))
+                step: NDArray[np.float64] = np.linalg.lstsq(damped, gradient, rcond=None)[0].astype(np.float64)
+                trial = transform @ self._increment(step, center)
+                trial_warped, trial_weight = _seen(fixed, moving, trial)
+                trial_cost, _ = _cost(fixed, trial_warped, trial_weight, scale)
+                if trial_cost < cost:
+                    break
+            else:
+                break
+            gain, transform, cost = cost - trial_cost, trial, trial_cost
+            warped, weight = trial_warped, trial_weight
+            if gain < 1e-5 * cost:
+                break
+        return transform, cost
+
+    def _increment(self, step: NDArray[np.float64], center: NDArray[np.float64]) -> NDArray[np.float64]:
+        """4x4 world transform of a step of the parameters."""
+        generator = np.zeros((4, 4))
+        generator[:3] = np.einsum("p,pwh->wh", step, self.basis.numpy())
+        shift = np.eye(4)
+        shift[:3, 3] = center
+        return shift @ expm(generator) @ np.linalg.inv(shift)
+
+
+def _basis(kind: AffineKind) -> NDArray[np.float64]:
+    """(P, 3, 4): the displacement (W | t) that each parameter stands for; translations last."""
+    translations = [np.concatenate([np.zeros((3, 3)), column[:, None]], axis=1) for column in np.eye(3)]
+    if kind == "affine":
+        linear = [np.outer(a, b) for a in np.eye(3) for b in np.eye(3)]
+    else:
+        linear = [np.outer(np.eye(3)[a], np.eye(3)[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+        linear = [one - one.T for one in linear] + ([np.eye(3)] if kind == "similarity" else [])
+    # A hundred millimetres from the centre a parameter of 1 moves by 100 mm: unit steps of all are comparable.
+    return np.stack([np.concatenate([w / 100, np.zeros((3, 1))], axis=1) for w in linear] + translations)
+
+
+def _seen(fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    """Moving features on the fixed grid, and the trust in each voxel of both."""
+    to_cube = (
+        moving.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE)
+        @ transform
+        @ fixed.grid.matrix(Frame.VOXEL, Frame.WORLD_RAS)
+    )
+    warped = sample_affine(moving.features[0], to_cube, fixed.grid.shape)[None]
+    inside = sample_affine(moving.inside[0], to_cube, fixed.grid.shape, fill=0.0)[None]
+    return warped, fixed.inside * inside
+
+
+def _cost(fixed: FeatureMap, warped: Tensor, weight: Tensor, scale: Tensor | None) -> tuple[float, Tensor]:
+    """Mean of Cauchy's function of the residual over the trusted voxels, and its scale (the mean when None)."""
+    residual = (fixed.features - warped).square().sum(1, keepdim=True)
+    total = weight.sum()
+    if scale is None:
+        scale = ((residual * weight).sum() / total.clamp_min(1e-6)).clamp_min(1e-8)
+    if total < MIN_OVERLAP * fixed.inside.sum():
+        return float("inf"), scale
+    return float(((residual / scale).log1p() * weight).sum() / total), scale
+
+
+def _sum_up(matrix: Tensor, rhs: Tensor, design: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Normal equations of the parameters from those of all voxels; ``design`` is (N, 3, P)."""
+    a, b, c, d, e, f = matrix[0].flatten(1)
+    full = torch.stack([torch.stack([a, b, c]), torch.stack([b, d, e]), torch.stack([c, e, f])])
+    moved = torch.einsum("vwn,nwp->nvp", full, design)
+    p = design.shape[2]
+    normal = moved.reshape(-1, p).T @ design.reshape(-1, p)
+    gradient = design.reshape(-1, p).T @ rhs[0].flatten(1).T.reshape(-1)
+    return normal.double().cpu().numpy(), gradient.double().cpu().numpy()

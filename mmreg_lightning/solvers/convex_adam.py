@@ -1,0 +1,101 @@
+"""Discrete search by coupled convex optimisation, then instance optimisation (ConvexAdam)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmreg_lightning.errors import UserError, non_negative, positive_int
+from mmreg_lightning.functional.correlation import COUPLING, correlation_volume, coupled_convex, search_offsets
+from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
+from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.solvers.adam import AdamRefinement
+from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop
+
+CONSISTENCY_ROUNDS = 15
+
+
+class ConvexAdamSolver:
+    """Finds large displacements by an exhaustive search on coarse features, and refines them by Adam.
+
+    H. Siebert, C. Grossbroehmer, L. Hansen, M. P. Heinrich, *ConvexAdam*, IEEE Trans. Med. Imaging 2024. The search
+    runs in both directions and the two fields are made inverse to each other; the coarse field is then carried to
+    the features' grid, values included. The convexAdam package is a peer of the benchmark; its own functions are not
+    used here, because they know no masks and importing them turns off all of Python's warnings.
+
+    Args:
+        refinement: on the features' own grid.
+        grid_spacing: voxels of the features to one of the search grid, along each axis.
+        radius: of the search, in voxels of the search grid.
+        coupling: factor on the weights that draw search and smoothing together; the larger, the smoother the field.
+
+    Raises:
+        UserError: a value outside its range.
+    """
+
+    def __init__(
+        self, refinement: AdamRefinement, grid_spacing: int = 2, radius: int = 4, coupling: float = 1.0
+    ) -> None:
+        self.refinement = refinement
+        self.grid_spacing = positive_int("solver.grid_spacing", grid_spacing)
+        self.radius = positive_int("solver.radius", radius)
+        self.coupling = non_negative("solver.coupling", coupling)
+
+    @torch.no_grad()
+    def __call__(
+        self, fixed: Tensor, moving: Tensor, weight: Tensor | None = None, progress: Progress | None = None
+    ) -> Tensor:
+        """See ``Solver``.
+
+        Raises:
+            UserError: the features are too small for the search grid.
+        """
+        shape = fixed.shape[2:]
+        if min(shape) // self.grid_spacing < MIN_SIDE:
+            raise UserError(
+                f"solver.grid_spacing={self.grid_spacing}: features of {tuple(shape)} voxels are too small for it "
+                f"(the search grid needs {MIN_SIDE} voxels a side)"
+            )
+        total = 2 * len(fixed) + self.refinement.iterations
+        done = 0
+
+        def step_done() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, total)
+
+        padded = [pad_to_multiple(x, self.grid_spacing) for x in (fixed, moving)]
+        f, m = (pool(x, self.grid_spacing) for x in padded)
+        w = None if weight is None else pool(weight, self.grid_spacing)
+        found = []
+        for index in range(len(f)):
+            one = slice(index, index + 1)
+            trust = None if w is None else w[one]
+            forward = self._search(f[one], m[one], trust)
+            step_done()
+            # Trust is in places of the fixed image; seen from the moving one they are not known yet.
+            backward = self._search(m[one], f[one], None)
+            step_done()
+            found.append(_consistent(forward, backward))
+        coarse = torch.cat(found)
+        start = crop(resize_displacement(coarse, padded[0].shape[2:]), 1, shape)
+        return self.refinement(fixed, moving, start, weight, step_done)
+
+    def _search(self, fixed: Tensor, moving: Tensor, weight: Tensor | None) -> Tensor:
+        cost = correlation_volume(fixed, moving, self.radius, weight)
+        rounds = [self.coupling * c for c in COUPLING]
+        return coupled_convex(cost, search_offsets(self.radius, fixed.device), rounds)
+
+
+def _consistent(forward: Tensor, backward: Tensor) -> Tensor:
+    """The forward one of two (1, 3, I, J, K) fields in voxels after both were made inverse to each other.
+
+    Each round halves a field's difference to the other one's inverse, both taken from the round before.
+    """
+    for _ in range(CONSISTENCY_ROUNDS):
+        forward, backward = (
+            0.5 * (forward - warp(backward, forward)),
+            0.5 * (backward - warp(forward, backward)),
+        )
+    return forward
