@@ -21,7 +21,7 @@ from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
 from mmreg_lightning.features.oracle import OracleFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.files import write_json
-from mmreg_lightning.inputs import PairFiles
+from mmreg_lightning.inputs import pair_files
 from mmreg_lightning.pipeline import register_with
 from mmreg_lightning.search_space import search_space
 from mmreg_lightning.settings import MIND_SSC, Settings, settings_of_module
@@ -98,7 +98,7 @@ def compare(
             tuned = with_setting(base.solver_config, trials[family][0].setting)
             settings = dataclasses.replace(settings, solver=instantiate(tuned), solver_config=tuned)
             where = folder / "pairs" / pair.name / family
-            metrics = register_with(_files(pair), where, settings, overwrite=True).metrics
+            metrics = register_with(pair_files(pair), where, settings, overwrite=True).metrics
             rows[family].append(_row(pair, where.relative_to(folder), metrics))
         if progress is not None:
             progress("registering", done + 1, len(pairs.reported))
@@ -167,12 +167,6 @@ def _family_settings(
         config = {"true_labels": list(ids), "stride": stride}
         return dataclasses.replace(base, features=OracleFeatures(maps, ids, stride), features_config=config)
     return base
-
-
-def _files(pair: PairRecord) -> PairFiles:
-    f, m = pair.fixed, pair.moving
-    landmarks = (f.landmarks, m.landmarks) if pair.same_subject else (None, None)
-    return PairFiles(f.image, m.image, f.labels, m.labels, *landmarks)
 
 
 def _row(pair: PairRecord, where: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:

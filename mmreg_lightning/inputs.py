@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.nifti import read_image, read_labels
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
@@ -51,6 +52,13 @@ class PairData:
     moving: Volume
     labels: tuple[Volume, Volume] | None
     landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+
+
+def pair_files(pair: PairRecord) -> PairFiles:
+    """The files of a pair of a data set; landmarks where they correspond, which is within one subject."""
+    f, m = pair.fixed, pair.moving
+    landmarks = (f.landmarks, m.landmarks) if pair.same_subject else (None, None)
+    return PairFiles(f.image, m.image, f.labels, m.labels, *landmarks)
 
 
 def read_pair(files: PairFiles) -> PairData:

@@ -1,0 +1,109 @@
+"""Displacement fields in the form of the Learn2Reg challenge: voxels, for ``scipy.ndimage.map_coordinates``."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import zoom
+from torch import Tensor
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import atomic_path
+from mmreg_lightning.geometry.frames import transform_points
+from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.geometry.nifti import load_array, save_array
+
+
+def to_l2r(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:
+    """A displacement as Learn2Reg wants it.
+
+    Args:
+        displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
+        fixed, moving: layouts of the two image files.
+
+    Returns:
+        (X, Y, Z, 3) in the axis order of the fixed file: its voxel x is mapped to voxel ``x + u(x)`` of the moving
+        file's array.
+    """
+    grid = fixed.canonical_grid
+    mapped = _indices(grid.shape) + np.moveaxis(displacement[0].detach().cpu().double().numpy(), 0, -1)
+    native = fixed.from_canonical(transform_points(np.linalg.inv(moving.affine) @ grid.affine, mapped))
+    return (native - _indices(fixed.shape)).astype(np.float32)
+
+
+def from_l2r(field: NDArray[np.floating], fixed: NativeGrid, moving: NativeGrid) -> Tensor:
+    """The inverse of ``to_l2r``: (1, 3, I, J, K), float32, voxels of the fixed image's RAS+ grid."""
+    grid = fixed.canonical_grid
+    mapped = transform_points(np.linalg.inv(grid.affine) @ moving.affine, field + _indices(fixed.shape))
+    displacement = fixed.to_canonical(mapped) - _indices(grid.shape)
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(displacement, -1, 0))).float()[None]
+
+
+def write_l2r_field(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid, path: str | os.PathLike[str]) -> None:
+    """Write ``to_l2r`` as ``.npz`` (float16, as submissions are) or as NIfTI (float32) by the file name."""
+    field = to_l2r(displacement, fixed, moving)
+    if str(path).endswith(".npz"):
+        with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+            np.savez_compressed(stream, field.astype(np.float16))
+    else:
+        save_array(field, fixed, path)
+
+
+def read_l2r_field(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """Read a field of Learn2Reg, of full or half resolution.
+
+    A field of half the fixed image's size is enlarged as the challenge does it, by ``scipy.ndimage.zoom`` of order 2;
+    its values are in voxels of the full size either way.
+
+    Args:
+        path: ``.npz`` with one array, or NIfTI; components on the first or on the last axis.
+        shape: (X, Y, Z) of the fixed image.
+
+    Returns:
+        (X, Y, Z, 3) in the axis order of the file.
+
+    Raises:
+        UserError: the file cannot be read, holds NaN, or its size is neither that of the image nor half of it.
+    """
+    array: NDArray[np.float64] = _load(Path(path)).astype(np.float64)
+    if array.ndim == 5 and array.shape[3] == 1:  # a vector NIfTI
+        array = array[:, :, :, 0]
+    if array.ndim != 4 or 3 not in (array.shape[0], array.shape[-1]):
+        raise UserError(f"{path}: a displacement field must have shape (X, Y, Z, 3), not {array.shape}")
+    if array.shape[-1] != 3:
+        array = np.moveaxis(array, 0, -1)
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: the displacement field has NaN or infinite values")
+    if array.shape[:3] == shape:
+        return array
+    if array.shape[:3] not in (tuple(n // 2 for n in shape), tuple(-(-n // 2) for n in shape)):
+        raise UserError(
+            f"{path}: a field of {array.shape[:3]} voxels for an image of {shape}, neither its size nor half of it"
+        )
+    factors = [n / m for n, m in zip(shape, array.shape[:3], strict=True)]
+    return np.stack([zoom(array[..., axis], factors, order=2) for axis in range(3)], axis=-1)
+
+
+def _load(path: Path) -> NDArray[np.floating]:
+    if path.suffix != ".npz":
+        return load_array(path)[0]
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    try:
+        with np.load(path) as content:
+            arrays = [content[name] for name in content.files]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a readable .npz file, or is damaged") from error
+    if len(arrays) != 1 or arrays[0].dtype.kind not in "fiu":
+        raise UserError(f"{path} must hold one array of numbers, it holds {len(arrays)} arrays")
+    return arrays[0]
+
+
+def _indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """(I, J, K, 3): the index of every voxel."""
+    return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij"), axis=-1)
