@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torchio as tio
+
+from mmreg_lightning.errors import UserError
 
 
 def build_augmentation(
@@ -13,6 +17,7 @@ def build_augmentation(
     log_gamma: float = 0.3,
     noise: float = 0.05,
     bias: float = 0.3,
+    flip: Sequence[int] = (),
 ) -> tio.Compose:
     """TorchIO transforms of one image and its labels: small affine and elastic changes, then its contrast.
 
@@ -24,11 +29,19 @@ def build_augmentation(
         log_gamma: logarithm of the gamma exponent lies within plus and minus this.
         noise: largest standard deviation of additive noise; images lie in [0, 1].
         bias: largest coefficient of the bias field's polynomial; 0 leaves it out.
+        flip: voxel axes along which half of the images are mirrored, as [0]; only for anatomy that is symmetric there.
+
+    Raises:
+        UserError: ``flip`` names an axis that is none.
 
     Returns:
         A transform of a ``Subject`` with ``image`` and ``labels``.
     """
+    if not set(flip) <= {0, 1, 2}:
+        raise UserError(f"data.augmentation.flip={list(flip)}: must name voxel axes, 0, 1 or 2")
     transforms: list[tio.Transform] = []
+    if flip:
+        transforms.append(tio.RandomFlip(axes=tuple(flip)))
     if degrees or scales or translation:
         transforms.append(
             tio.RandomAffine(scales=scales, degrees=degrees, translation=translation, default_pad_value=0)

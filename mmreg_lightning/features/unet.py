@@ -28,7 +28,7 @@ class UNetFeatures(LearnedFeatures):
         modalities: Sequence[str],
         channels: int = 16,
         stride: int = 2,
-        widths: Sequence[int] = (24, 48, 96, 128),
+        widths: Sequence[int] = (32, 64, 96, 128),
         stem: str = "modality_specific",
         norm: Norm = "instance",
         bound: Bound = "softmax",

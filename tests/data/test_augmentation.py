@@ -7,6 +7,7 @@ import torch
 import torchio as tio
 
 from mmreg_lightning.data.augmentation import build_augmentation
+from mmreg_lightning.errors import UserError
 
 NOTHING = {
     "degrees": 0.0,
@@ -51,3 +52,23 @@ def test_contrast_changes_leave_labels_alone(change):
     assert not torch.equal(image, before.get_image("image").data)
     assert image.min() >= 0 and image.max() <= 1
     assert torch.equal(after.get_image("labels").data, before.get_image("labels").data)
+
+
+def test_half_of_the_images_are_mirrored_with_their_labels():
+    before = subject()
+    before.get_image("labels").data[:, 4:8] = 1
+    image, labels = (before.get_image(name).data for name in ("image", "labels"))
+    augment = build_augmentation(**NOTHING, flip=[0])
+    mirrored = 0
+    for _ in range(40):
+        after = augment(before)
+        flipped = torch.equal(after.get_image("image").data, image.flip(1))
+        assert flipped or torch.equal(after.get_image("image").data, image)
+        assert torch.equal(after.get_image("labels").data, labels.flip(1) if flipped else labels)
+        mirrored += flipped
+    assert 8 <= mirrored <= 32
+
+
+def test_there_is_no_fourth_axis():
+    with pytest.raises(UserError, match=r"data.augmentation.flip=\[3\]"):
+        build_augmentation(flip=[3])
