@@ -24,8 +24,8 @@ from mmreg_lightning.files import write_json
 from mmreg_lightning.inputs import pair_files
 from mmreg_lightning.pipeline import register_with
 from mmreg_lightning.search_space import search_space
-from mmreg_lightning.settings import MIND_SSC, Settings, settings_of_module
-from mmreg_lightning.tuning import Trial, TuningPair, search, settings_grid, with_setting
+from mmreg_lightning.settings import MIND_SSC, MIND_SSC_VARIANTS, UNCLIPPED, Settings, settings_of_module
+from mmreg_lightning.tuning import Trial, TuningPair, ranked, search, settings_grid, with_setting
 
 FAMILIES = ("mind_ssc", "learned", "labels")
 Progress = Callable[[str, int, int], None]
@@ -88,14 +88,19 @@ def compare(
     folder = prepare_folder(out, overwrite)
     ids = list(base.label_names)
     assert base.spacing is not None, "a checkpoint knows its spacing"
-    cache = PreprocessingCache(cache_dir, base.spacing, base.normalisation, list(dataset.label_names))
-    trials = _tune(base, module.targets, pairs.tuning, cache, ids, candidates, progress)
+    declared = list(dataset.label_names)
+    cache = PreprocessingCache(cache_dir, base.spacing, base.normalisation, declared)
+    # MIND-SSC sees the images as they are, see UNCLIPPED.
+    unclipped = PreprocessingCache(cache_dir, base.spacing, dict.fromkeys(base.normalisation, UNCLIPPED), declared)
+    caches = {family: unclipped if family == "mind_ssc" else cache for family in FAMILIES}
+    trials = _tune(base, module.targets, pairs.tuning, caches, ids, candidates, progress)
     write_json(folder / "tuning.json", {family: [dataclasses.asdict(t) for t in trials[family]] for family in FAMILIES})
     rows: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
     for done, pair in enumerate(pairs.reported):
         for family in FAMILIES:
-            settings = _family_settings(family, base, cache.pair(pair), ids)
-            tuned = with_setting(base.solver_config, trials[family][0].setting)
+            setting = trials[family][0].setting
+            settings = _family_settings(family, base, cache.pair(pair), ids, _part(setting, "features"))
+            tuned = with_setting(base.solver_config, _part(setting, "solver"))
             settings = dataclasses.replace(settings, solver=instantiate(tuned), solver_config=tuned)
             where = folder / "pairs" / pair.name / family
             metrics = register_with(pair_files(pair), where, settings, overwrite=True).metrics
@@ -119,23 +124,41 @@ def _tune(
     base: Settings,
     psi: LabelFeatures,
     pairs: Sequence[PairRecord],
-    cache: PreprocessingCache,
+    caches: Mapping[str, PreprocessingCache],
     ids: Sequence[int],
     candidates: Sequence[Mapping[str, Any]],
     progress: Progress | None,
 ) -> dict[str, list[Trial]]:
-    prepared = [cache.pair(pair) for pair in pairs]
+    """Trials of each family, best first; MIND-SSC tries all of the solver's settings with each of its variants."""
+    variants: dict[str, Sequence[Mapping[str, Any]]] = {family: [{}] for family in FAMILIES}
+    variants["mind_ssc"] = MIND_SSC_VARIANTS
+    total = len(candidates) * sum(map(len, variants.values()))
     done = itertools.count(1)
 
     def advance() -> None:
         if progress is not None:
-            progress("tuning", next(done), len(candidates) * len(FAMILIES))
+            progress("tuning", next(done), total)
 
     trials: dict[str, list[Trial]] = {}
     for family in FAMILIES:
-        tuning_pairs = [_tuning_pair(_family_settings(family, base, pair, ids), pair, psi, ids) for pair in prepared]
-        trials[family] = search(tuning_pairs, base.solver_config, candidates, ids, progress=advance)
+        prepared = [caches[family].pair(pair) for pair in pairs]
+        found = []
+        for variant in variants[family]:
+            tuning_pairs = [
+                _tuning_pair(_family_settings(family, base, pair, ids, variant), pair, psi, ids) for pair in prepared
+            ]
+            for trial in search(tuning_pairs, base.solver_config, candidates, ids, progress=advance):
+                own = {f"features.{key}": value for key, value in variant.items()}
+                setting = {**own, **{f"solver.{key}": value for key, value in trial.setting.items()}}
+                found.append(dataclasses.replace(trial, setting=setting))
+        trials[family] = ranked(found)
     return trials
+
+
+def _part(setting: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """The values of one group of a trial's setting, as ``{"step.alpha": 0.1}`` of ``solver``."""
+    prefix = f"{group}."
+    return {key.removeprefix(prefix): value for key, value in setting.items() if key.startswith(prefix)}
 
 
 @torch.no_grad()
@@ -155,12 +178,17 @@ def _tuning_pair(
 
 
 def _family_settings(
-    family: str, base: Settings, pair: tuple[PreparedImage, PreparedImage], ids: Sequence[int]
+    family: str,
+    base: Settings,
+    pair: tuple[PreparedImage, PreparedImage],
+    ids: Sequence[int],
+    variant: Mapping[str, Any],
 ) -> Settings:
     stride = base.features.stride
     if family == "mind_ssc":
-        config = {**MIND_SSC, "stride": stride}
-        return dataclasses.replace(base, features=instantiate(config), features_config=config)
+        config = {**MIND_SSC, **variant, "stride": stride}
+        recipes = dict.fromkeys(base.normalisation, UNCLIPPED)
+        return dataclasses.replace(base, features=instantiate(config), features_config=config, normalisation=recipes)
     if family == "labels":
         fixed, moving = pair
         maps = {base.fixed_modality: fixed.labels[None], base.moving_modality: moving.labels[None]}

@@ -85,7 +85,28 @@ class Registration:
         return warp(self.moving_features, self.feature_displacement)
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class FeaturePair:
+    """What a solver starts from: the features of two images on the working grid about the fixed one.
+
+    Attributes:
+        fixed_grid: of the fixed image.
+        working: the working grid; the features' grid is coarser by their stride.
+        initial: 4x4, world RAS mm of the fixed image to that of the moving image.
+        fixed_features, moving_features: (1, C, i, j, k); the moving ones under the initial affine.
+        weight: (1, 1, i, j, k) where both images are seen; None is everywhere.
+        seconds: by stage.
+    """
+
+    fixed_grid: Grid
+    working: Grid
+    initial: NDArray[np.float64]
+    fixed_features: Tensor
+    moving_features: Tensor
+    weight: Tensor | None
+    seconds: Mapping[str, float]
+
+
 def register_pair(
     fixed: Volume,
     moving: Volume,
@@ -105,17 +126,51 @@ def register_pair(
     the solver's displacement is carried to the fixed image's own grid.
 
     Args:
+        fixed, moving, features, spacing, fixed_modality, moving_modality, normalisation, affine: see
+            ``extract_features``.
+        solver: any solver composes with any features.
+        progress: see ``Solver``.
+
+    Raises:
+        UserError: see ``extract_features``; or the image is too small for the solver's pyramid at this spacing.
+    """
+    pair = extract_features(
+        fixed,
+        moving,
+        features=features,
+        spacing=spacing,
+        fixed_modality=fixed_modality,
+        moving_modality=moving_modality,
+        normalisation=normalisation,
+        affine=affine,
+    )
+    return solve_pair(pair, solver, progress)
+
+
+@torch.no_grad()
+def extract_features(
+    fixed: Volume,
+    moving: Volume,
+    *,
+    features: FeatureExtractor,
+    spacing: float | Sequence[float],
+    fixed_modality: str,
+    moving_modality: str,
+    normalisation: Mapping[str, Recipe],
+    affine: Affine = "none",
+) -> FeaturePair:
+    """The features of both images on a working grid about the fixed one.
+
+    Args:
         fixed, moving: (1, I, J, K), intensities as in the file.
-        features, solver: any of them compose.
+        features: any family.
         spacing: of the working grid, mm; one number or three.
         fixed_modality, moving_modality: names that ``features`` and ``normalisation`` know.
         normalisation: intensity recipe of each modality.
         affine: what precedes the solver, see ``initial_affine``.
-        progress: see ``Solver``.
 
     Raises:
-        UserError: an image has no contrast within its recipe, the fields of view do not overlap, or the image is
-            too small for the solver's pyramid at this spacing.
+        UserError: an image has no contrast within its recipe, or the fields of view do not overlap.
     """
     watch = Stopwatch()
     modalities = fixed_modality, moving_modality
@@ -132,12 +187,35 @@ def register_pair(
     with watch.stage("features"):
         fixed_features = features(fixed_image, fixed_modality)
         moving_features = features(moving_image, moving_modality)
+    return FeaturePair(fixed.grid, grid, initial, fixed_features, moving_features, weight, watch.seconds)
+
+
+@torch.no_grad()
+def solve_pair(pair: FeaturePair, solver: Solver, progress: Progress | None = None) -> Registration:
+    """The solver's displacement, on the fixed image's own grid.
+
+    Args:
+        pair: of ``extract_features``.
+        solver, progress: see ``register_pair``.
+
+    Raises:
+        UserError: the features are too small for the solver's pyramid.
+    """
+    watch = Stopwatch()
     with watch.stage("solver"):
-        u = solver(fixed_features, moving_features, weight=weight, progress=progress)
+        u = solver(pair.fixed_features, pair.moving_features, weight=pair.weight, progress=progress)
     with watch.stage("resample_field"):
-        deformation = resample_displacement(resize_displacement(u, grid.shape), grid, fixed.grid)
-        displacement = then_affine(deformation, fixed.grid, initial)
-    return Registration(displacement, initial, grid, u, fixed_features, moving_features, watch.seconds)
+        deformation = resample_displacement(resize_displacement(u, pair.working.shape), pair.working, pair.fixed_grid)
+        displacement = then_affine(deformation, pair.fixed_grid, pair.initial)
+    return Registration(
+        displacement,
+        pair.initial,
+        pair.working,
+        u,
+        pair.fixed_features,
+        pair.moving_features,
+        {**pair.seconds, **watch.seconds},
+    )
 
 
 def initial_affine(

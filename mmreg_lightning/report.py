@@ -51,8 +51,8 @@ def registration_picture(pair: PairData, settings: Settings, registration: Regis
     """What the figure needs; images on the fixed image's grid, moving ones under the initial affine."""
     grid, initial = pair.fixed.grid, registration.initial
     working = registration.working
-    fixed_recipe = settings.normalisation[settings.fixed_modality]
-    moving_recipe = settings.normalisation[settings.moving_modality]
+    fixed_recipe = settings.display[settings.fixed_modality]
+    moving_recipe = settings.display[settings.moving_modality]
     # One call for both, so that percentiles give both the same window.
     moving = resample_volume(pair.moving, grid, transform=initial).data
     moving, moved = normalise_intensity(torch.cat([moving, warped.data]), moving_recipe)

@@ -9,7 +9,7 @@ from mmreg_lightning.errors import UserError
 
 _SOLVER = "mmreg_lightning.solvers.demons.DemonsSolver"
 _REGULARISERS: Mapping[str, Mapping[str, Sequence[Any]]] = {
-    "GaussianRegulariser": {"step.regulariser.sigma_field": (0.35, 0.5, 0.7, 1.0)},
+    "GaussianRegulariser": {"step.regulariser.sigma_field": (0.5, 0.7, 1.0, 1.4)},
     "DiffusionRegulariser": {"step.regulariser.weight": (0.02, 0.05, 0.1, 0.2)},
     # Nothing but the number of steps keeps an unregularised field small.
     "NoRegulariser": {"iterations": (5, 10, 20, 30)},

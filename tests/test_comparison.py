@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mmreg_lightning.comparison import FAMILIES, compare
 from mmreg_lightning.comparison_inputs import check_fits, prepare_folder, refuse_existing, select_pairs
@@ -14,7 +15,7 @@ from mmreg_lightning.comparison_report import markdown_table, write_comparison_r
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.search_space import search_space
-from mmreg_lightning.settings import solver_config
+from mmreg_lightning.settings import UNCLIPPED, solver_config
 from mmreg_lightning.tuning import settings_grid
 
 
@@ -162,10 +163,18 @@ def test_from_end_to_end(trained, phantom, cache_dir, tmp_path):
     comparison = compare(
         trained, phantom, out, cache_dir=cache_dir, tune_pairs=4, progress=lambda *what: told.append(what)
     )
-    assert told[0] == ("tuning", 1, 36) and told[35] == ("tuning", 36, 36) and told[-1] == ("registering", 1, 1)
+    assert told[0] == ("tuning", 1, 60) and told[59] == ("tuning", 60, 60) and told[-1] == ("registering", 1, 1)
     assert comparison.tuning_pairs == 1
-    assert {family: len(comparison.trials[family]) for family in FAMILIES} == dict.fromkeys(FAMILIES, 12)
+    assert {family: len(comparison.trials[family]) for family in FAMILIES} == {
+        "mind_ssc": 36,  # with each of three patch sizes
+        "learned": 12,
+        "labels": 12,
+    }
     results = json.loads((out / "results.json").read_text())
+    assert "features.radius" in results["mind_ssc"]["setting"]
+    run = yaml.safe_load((out / results["mind_ssc"]["cases"][0]["folder"] / "run.yaml").read_text())
+    assert run["settings"]["features"]["radius"] == results["mind_ssc"]["setting"]["features.radius"]
+    assert run["settings"]["normalisation"]["CT"] == UNCLIPPED
     assert results["labels"]["dice"] > 0.5
     for family in FAMILIES:
         assert (out / results[family]["cases"][0]["folder"] / "metrics.json").is_file()

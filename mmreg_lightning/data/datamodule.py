@@ -99,7 +99,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         batch_size: int = 1,
         samples_per_epoch: int = 100,
         num_workers: int = 0,
-        augmentation: Mapping[str, float] | None = None,
+        augmentation: Mapping[str, Any] | None = None,
         max_val_pairs: int | None = None,
     ) -> None:
         super().__init__()

@@ -31,9 +31,12 @@ class LearnedFeatures(nn.Module):
         bound: ``softmax`` or ``sigmoid``.
         smoothing: standard deviation, in feature voxels, of the Gaussian that makes the output smooth enough
             for a first-order expansion.
+        mirror: voxel axis along which the anatomy is symmetric: features are then the mean of those of the image and
+            those of its mirror image, mirrored back. Not in training, which sees mirrored images instead
+            (``data.augmentation.flip``). None is no such axis.
 
     Raises:
-        ValueError: an unknown choice, or a stride that is none of 1, 2, 4.
+        ValueError: an unknown choice, or a stride or an axis that is none.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class LearnedFeatures(nn.Module):
         norm: Norm,
         bound: Bound,
         smoothing: float,
+        mirror: int | None = None,
     ) -> None:
         super().__init__()
         if stride not in (1, 2, 4):
@@ -56,7 +60,10 @@ class LearnedFeatures(nn.Module):
         self.channels = channels
         self.stride = stride
         self.bound = bound
+        if mirror not in (None, 0, 1, 2):
+            raise ValueError(f"features.mirror={mirror}: must be a voxel axis, 0, 1 or 2, or null")
         self.smoothing = smoothing
+        self.mirror = mirror
         self.stem = Stem(self.modalities, stem, width, stride, norm)
 
     def body(self, x: Tensor) -> Tensor:
@@ -102,4 +109,8 @@ class LearnedFeatures(nn.Module):
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """Features, (B, C, I / stride, J / stride, K / stride), in [0, 1]; see ``FeatureExtractor``."""
-        return self.activate(self.logits(image, modality))
+        features = self.activate(self.logits(image, modality))
+        if self.mirror is None or self.training:
+            return features
+        axis = [2 + self.mirror]
+        return 0.5 * (features + self.activate(self.logits(image.flip(axis), modality)).flip(axis))

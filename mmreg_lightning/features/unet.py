@@ -20,7 +20,7 @@ class UNetFeatures(LearnedFeatures):
 
     Args:
         widths: channels on the feature grid and on each of the halved grids below it.
-        modalities, channels, stride, stem, norm, bound, smoothing: see ``LearnedFeatures``.
+        modalities, channels, stride, stem, norm, bound, smoothing, mirror: see ``LearnedFeatures``.
     """
 
     def __init__(
@@ -33,8 +33,9 @@ class UNetFeatures(LearnedFeatures):
         norm: Norm = "instance",
         bound: Bound = "softmax",
         smoothing: float = 0.8,
+        mirror: int | None = None,
     ) -> None:
-        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing)
+        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing, mirror)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, coarse, norm, stride=2), ConvBlock(coarse, coarse, norm))

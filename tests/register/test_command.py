@@ -79,7 +79,6 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "must be a 3-D image": {"moving": save(tmp_path / "4d.nii.gz", np.stack([noise, noise], -1), affine)},
         "NaN": {"moving": save(tmp_path / "nan.nii.gz", hole, affine)},
         "constant.nii.gz": {"moving": save(tmp_path / "constant.nii.gz", noise * 0 + 3, affine)},
-        "no contrast": {"moving": save(tmp_path / "air.nii.gz", noise - 900, affine), "moving_modality": "CT"},
         "do not overlap": {"moving": save(tmp_path / "far.nii.gz", noise, far)},
         "is given without --moving-labels": {"fixed_labels": fixed.labels},
         "is given without --fixed-landmarks": {"moving_landmarks": tmp_path / "one.csv"},

@@ -7,7 +7,7 @@ import pytest
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.settings import default_spacing, resolve_settings, solver_config
+from mmreg_lightning.settings import UNCLIPPED, default_spacing, resolve_settings, solver_config
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["MIND-SSC", "checkpoint"])
@@ -61,15 +61,16 @@ def test_modalities_and_spacing_of_the_checkpoint(checkpoint: Path) -> None:
 
 def test_without_a_checkpoint_any_modality_has_a_recipe() -> None:
     settings = resolve_settings(fixed_modality="OCT", moving_modality="CT")
-    assert settings.normalisation["OCT"] == {"kind": "percentile", "low": 1.0, "high": 99.0}
-    assert settings.normalisation["CT"]["kind"] == "window"
-    assert resolve_settings().normalisation["unnamed"]["kind"] == "percentile"
+    assert settings.normalisation == {"OCT": UNCLIPPED, "CT": UNCLIPPED}  # MIND-SSC needs no window
+    assert settings.display["OCT"] == {"kind": "percentile", "low": 1.0, "high": 99.0}
+    assert settings.display["CT"]["kind"] == "window"
+    assert resolve_settings().display["unnamed"]["kind"] == "percentile"
 
 
 def test_without_a_checkpoint_letter_case_of_a_modality_does_not_matter() -> None:
     settings = resolve_settings(fixed_modality="mr", moving_modality="ct")
     assert (settings.fixed_modality, settings.moving_modality) == ("MR", "CT")
-    assert settings.normalisation["CT"]["kind"] == "window"
+    assert settings.display["CT"]["kind"] == "window"
 
 
 def test_mind_ssc_has_a_step_of_its_own(checkpoint: Path) -> None:

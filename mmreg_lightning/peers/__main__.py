@@ -1,0 +1,27 @@
+"""The process of one peer's registration: ``python -m mmreg_lightning.peers REQUEST FIXED MOVING FIELD``."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from mmreg_lightning.peers.registry import PEERS
+
+
+def main(arguments: list[str]) -> None:
+    """Register as ``run_peer`` asks; the last line on stdout is its answer."""
+    request = json.loads(arguments[0])
+    fixed, moving, field = (Path(argument) for argument in arguments[1:])
+    start = time.perf_counter()
+    PEERS[request["name"]](fixed, moving, field, request["settings"], request["threads"])
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    print(json.dumps({"seconds": seconds, "peak_memory_mb": peak / scale}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

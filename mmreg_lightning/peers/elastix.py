@@ -1,0 +1,33 @@
+"""elastix: affine and B-spline with Mattes mutual information (itk-elastix)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class ElastixPeer:
+    """The package's default parameter maps ``affine`` and ``bspline``, one after the other.
+
+    Settings replace entries of the ``bspline`` map, as ``FinalGridSpacingInPhysicalUnits: 32`` (mm) or
+    ``Metric1Weight: 10`` (of the bending energy).
+    """
+
+    package = "itk-elastix"
+
+    def __call__(self, fixed: Path, moving: Path, field: Path, settings: Mapping[str, Any], threads: int) -> None:
+        """See ``Peer``."""
+        import itk
+
+        target, source = (itk.imread(str(path), itk.F) for path in (fixed, moving))
+        parameters = itk.ParameterObject.New()
+        parameters.AddParameterMap(parameters.GetDefaultParameterMap("affine"))
+        bspline = parameters.GetDefaultParameterMap("bspline")
+        for key, value in settings.items():
+            bspline[key] = (str(value),)
+        parameters.AddParameterMap(bspline)
+        _, transform = itk.elastix_registration_method(
+            target, source, parameter_object=parameters, number_of_threads=threads, log_to_console=False
+        )
+        itk.imwrite(itk.transformix_deformation_field(source, transform), str(field))

@@ -1,0 +1,62 @@
+"""Running a peer in a process of its own.
+
+So that its memory is measured alone, a crash (elastix overflows the stack with fine control grids) ends one trial and
+not the benchmark, and what it does to the interpreter (convexAdam turns all warnings off) stays there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class PeerError(Exception):
+    """A peer ended without a field; the message holds the end of what it printed."""
+
+
+def run_peer(
+    name: str, fixed: Path, moving: Path, field: Path, settings: Mapping[str, Any], threads: int
+) -> dict[str, float]:
+    """Register with a peer, see ``Peer``.
+
+    Returns:
+        ``seconds`` of the registration itself (without starting Python), and ``peak_memory_mb`` of the process.
+
+    Raises:
+        PeerError: it failed.
+    """
+    count = str(threads)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": count,
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": count,
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    request = json.dumps({"name": name, "settings": dict(settings), "threads": threads})
+    command = [sys.executable, "-m", "mmreg_lightning.peers", request, str(fixed), str(moving), str(field)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=_large_stack)
+    if done.returncode != 0 or not field.is_file():
+        raise PeerError(f"{name}: {_ending(done.returncode)}; {_last_words(done.stderr or done.stdout)}")
+    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def _large_stack() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+
+
+def _ending(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _last_words(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
