@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import resource
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from mmreg_lightning.geometry.fields import write_itk_field
 from mmreg_lightning.geometry.nifti import write_image
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.inputs import PairFiles, read_pair
+from mmreg_lightning.memory import peak_memory_mb
 from mmreg_lightning.registration import AFFINES, Affine, Registration, Stopwatch, register_pair
 from mmreg_lightning.report import write_report
 from mmreg_lightning.scores import Scores, score
@@ -173,7 +172,7 @@ def register_with(
     metrics = {
         **asdict(scores),
         "seconds": {**watch.seconds, "total": watch.total()},
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory_mb(),
     }
     write_json(folder / "metrics.json", metrics)
     return Result(folder, registration, scores, metrics)
@@ -214,9 +213,3 @@ def _sha256(path: Path) -> str:
         while block := stream.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _peak_memory_mb() -> float:
-    """Largest resident size of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kB elsewhere

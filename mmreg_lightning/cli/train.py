@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import sys
-import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 
 from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._hydra import plain, run_hydra
 from mmreg_lightning.cli._last_steps import save_last_steps
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
@@ -74,22 +73,6 @@ def train(config: DictConfig) -> dict[str, float]:
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration with all references resolved, as plain types.
-
-    Raises:
-        UserError: a mandatory value is missing, or a reference leads nowhere.
-    """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        container: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {_one_line(error)}") from error
-    return container
-
-
 def finish_tracking() -> None:
     """Close the W&B run if there is one: otherwise a failed run's last metrics are lost and the next one joins it."""
     wandb = sys.modules.get("wandb")
@@ -142,13 +125,6 @@ def check_checkpoint(path: str | None, module: nn.Module, max_steps: int | None)
         )
 
 
-def _one_line(error: BaseException) -> str:
-    """The message in one line; Hydra wraps some errors into one that says nothing itself."""
-    while not str(error) and error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split())
-
-
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def main(config: DictConfig) -> None:
     # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
@@ -156,22 +132,5 @@ def main(config: DictConfig) -> None:
 
 
 def entry() -> None:
-    """The console command: Hydra's own complaints become one sentence and exit code 2, too."""
-    # Without it Hydra prints several lines and exits with 1 before its exceptions can be seen here.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    run(_main_or_user_error)
-
-
-def _main_or_user_error() -> None:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        main()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"configuration: {_one_line(error)}") from error
-    except OSError as error:
-        # Hydra makes hydra.run.dir before train() can check it; what fails later is a defect.
-        if any(frame.f_code is train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
-            raise
-        raise UserError(f"hydra.run.dir: cannot write {error.filename}: {error.strerror}") from error
+    """Console script."""
+    run_hydra(main, train)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 
+from mmreg_lightning.memory import peak_memory_mb
 from mmreg_lightning.peers.registry import PEERS
 
 
@@ -18,9 +18,7 @@ def main(arguments: list[str]) -> None:
     start = time.perf_counter()
     PEERS[request["name"]](fixed, moving, field, request["settings"], request["threads"])
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    scale = 2**20 if sys.platform == "darwin" else 2**10
-    print(json.dumps({"seconds": seconds, "peak_memory_mb": peak / scale}))
+    print(json.dumps({"seconds": seconds, "peak_memory_mb": peak_memory_mb()}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""What a benchmark's report says about its run, and the check that a folder is not mixed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmreg_lightning import __version__
+from mmreg_lightning.benchmark.plan import Plan
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import write_json
+from mmreg_lightning.peers.registry import PEERS, peer_version
+
+
+def run_facts(plan: Plan, settings: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """Title, explanation, command, versions, machine and seed."""
+    peers = {PEERS[m.name].package: peer_version(m.name) for m in plan.methods if m.name in PEERS}
+    versions = {"mmreg-lightning": __version__, "torch": str(torch.__version__), "numpy": np.__version__, **peers}
+    return {
+        "title": f"Benchmark on {plan.dataset.name}",
+        "what": (
+            f"{plan.dataset.moving_modality} to {plan.dataset.fixed_modality}, {len(plan.reported)} pairs of the split "
+            f"{settings['report']['split']}. Every method tried up to {plan.trials} settings on the same "
+            f"{len(plan.tuning)} pairs of the split {settings['tuning']['split']}, and its best one (highest Dice; the "
+            "smoothest within 0.005 of it; folds above 0.1 % rank last) ran once on the reported pairs."
+        ),
+        "command": command,
+        "checkpoint": settings["checkpoint"],
+        "seed": plan.seed,
+        "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Note what a benchmark measures in ``benchmark.json``, or compare with what is noted there.
+
+    Methods may be added to a benchmark; data, checkpoint, tuning and pairs may not change.
+
+    Raises:
+        UserError: the folder holds a benchmark of something else.
+    """
+    checkpoint = settings["checkpoint"]
+    digest = None if checkpoint is None else hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    now = json.loads(json.dumps({**settings, "checkpoint_sha256": digest}))
+    path = folder / "benchmark.json"
+    if not path.is_file():
+        write_json(path, now)
+        return
+    before = json.loads(path.read_text())
+    # The learned features may join a benchmark of the others later.
+    joined = {"checkpoint", "checkpoint_sha256"} if before.get("checkpoint") is None else set()
+    changed = [key for key in now if before.get(key) != now[key] and key not in joined]
+    if not changed:
+        write_json(path, now)
+    else:
+        key = changed[0]
+        raise UserError(
+            f"{folder} holds a benchmark with {key}={before.get(key)}, not {now[key]}: name another hydra.run.dir"
+        )

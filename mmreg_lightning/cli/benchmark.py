@@ -1,0 +1,70 @@
+"""mmreg-benchmark: features x solvers and other packages on one data set (a Hydra command)."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import hydra
+
+from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._hydra import plain, run_hydra
+from mmreg_lightning.paths import CONF_DIR
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# What a benchmark may change between two runs in one folder: everything else would mix unlike numbers.
+_FREE = ("features", "solvers", "peers", "output_dir")
+
+
+def benchmark(config: DictConfig) -> dict[str, Any]:
+    """Run one benchmark as ``config`` (conf/benchmark.yaml) says, or go on with it.
+
+    Returns:
+        Content of summary.json.
+
+    Raises:
+        UserError: the configuration cannot be used, or the folder holds another benchmark.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mmreg_lightning.benchmark.facts import check_same, run_facts
+    from mmreg_lightning.benchmark.plan import make_plan
+    from mmreg_lightning.benchmark.report import write_results
+    from mmreg_lightning.benchmark.runner import run_plan
+    from mmreg_lightning.files import ensure_output_dir
+
+    settings = plain(config)
+    plan = make_plan(settings)
+    folder = ensure_output_dir(settings["output_dir"])
+    check_same(folder, {key: value for key, value in settings.items() if key not in _FREE})
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("benchmark", total=None)
+        rows, trials = run_plan(
+            plan,
+            folder,
+            lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    command = shlex.join(["mmreg-benchmark", *sys.argv[1:]])
+    summary = write_results(folder, rows, trials, run_facts(plan, settings, command))
+    print((folder / "report.md").read_text().split("## Paired")[0].split("## Results\n\n")[1].split("\n\n")[0])
+    print(f"Results: {folder / 'report.html'}, {folder / 'results.csv'}")
+    return summary
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
+def main(config: DictConfig) -> None:
+    # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
+    run(lambda: benchmark(config))
+
+
+def entry() -> None:
+    """Console script."""
+    run_hydra(main, benchmark)
+
+
+if __name__ == "__main__":
+    entry()
