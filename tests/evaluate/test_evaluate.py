@@ -122,3 +122,24 @@ def test_summary_of_cases():
     assert summary["dice"] == {"mean": 0.5, "sd": pytest.approx(0.1414, abs=1e-4), "cases": 2}
     assert summary["dice30"] == pytest.approx(0.46)
     assert "tre_mm" not in summary and "case" not in summary
+
+
+def test_a_perfect_field_scores_1_and_0(tmp_path):
+    # MR and CT of one subject without a displacement between them: no displacement is the true field.
+    root = write_phantom(tmp_path / "still", 3, (32, 28, 32), spacing=12.0, intra_displacement=0.0)
+    pair = Learn2RegDataset.read(root).pairs["val"][0]
+    data = read_pair(pair_files(pair))
+    row = evaluate(data, torch.zeros(1, 3, *data.fixed.grid.shape), Learn2RegDataset.read(root).label_names)
+    assert row["dice"] == row["dice_l2r"] == 1
+    assert row["tre_mm"] == row["hd95_mm"] == row["assd_mm"] == row["hd95_l2r"] == 0
+    assert all(value == value for value in row.values())
+
+
+def test_an_organ_of_one_image_only_leaves_no_nan(tmp_path):
+    root = write_phantom(tmp_path / "still", 3, (32, 28, 32), spacing=12.0, intra_displacement=0.0)
+    pair = Learn2RegDataset.read(root).pairs["val"][0]
+    data = read_pair(pair_files(pair))
+    data.labels[1].data[data.labels[1].data == 1] = 0
+    row = evaluate(data, torch.zeros(1, 3, *data.fixed.grid.shape), {1: "liver"})
+    assert "dice_liver" not in row and row["dice"] == row["dice_l2r"] == 1
+    assert all(value == value for value in row.values())

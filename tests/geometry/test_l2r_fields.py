@@ -83,6 +83,8 @@ def test_fields_that_cannot_be_used(tmp_path):
     refused("neither its size nor half")
     np.savez(path, np.full((*SHAPE, 3), np.nan))
     refused("NaN")
+    np.savez(path, np.full((*SHAPE, 3), 60.0))
+    refused("up to 60 voxels in an image of .* must be in voxels")
     path = tmp_path / "disp.nii.gz"
     nib.save(nib.Nifti1Image(np.zeros(SHAPE), np.eye(4)), path)
     refused("must have shape")
