@@ -69,20 +69,20 @@ def check_fits(
     own = [dataset.fixed_modality, dataset.moving_modality]
     if own != list(modalities):
         raise UserError(
-            f"--data {dataset.root}: registers {own[1]} to {own[0]}, but --checkpoint {checkpoint} was trained to "
+            f"data set {dataset.root}: registers {own[1]} to {own[0]}, but checkpoint {checkpoint} was trained to "
             f"register {modalities[1]} to {modalities[0]}"
         )
     if own[0] == own[1]:
-        raise UserError(f"--data {dataset.root}: fixed and moving modality are both {own[0]}, they must differ")
+        raise UserError(f"data set {dataset.root}: fixed and moving modality are both {own[0]}, they must differ")
     shared = sorted(set(label_names) & set(dataset.label_names))
     for i in shared:
         if label_names[i] != dataset.label_names[i]:
             raise UserError(
-                f"--data {dataset.root}: label {i} is {dataset.label_names[i]!r}, but {label_names[i]!r} in "
-                f"--checkpoint {checkpoint}"
+                f"data set {dataset.root}: label {i} is {dataset.label_names[i]!r}, but {label_names[i]!r} in "
+                f"checkpoint {checkpoint}"
             )
     if not shared:
-        raise UserError(f"--data {dataset.root}: declares none of the labels of --checkpoint {checkpoint}")
+        raise UserError(f"data set {dataset.root}: declares none of the labels of checkpoint {checkpoint}")
 
 
 def refuse_existing(out: str | Path) -> None:

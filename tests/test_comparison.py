@@ -43,9 +43,9 @@ def test_a_checkpoint_for_these_data_is_accepted(dataset):
 @pytest.mark.parametrize(
     ("modalities", "labels", "match"),
     [
-        (["MR", "US"], None, "registers CT to MR, but --checkpoint a.ckpt was trained to register US to MR"),
-        (["CT", "MR"], None, "registers CT to MR, but --checkpoint a.ckpt was trained to register MR to CT"),
-        (["MR", "CT"], {2: "tail", 3: "fin"}, "label 2 is '.*', but 'tail' in --checkpoint a.ckpt"),
+        (["MR", "US"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register US to MR"),
+        (["CT", "MR"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register MR to CT"),
+        (["MR", "CT"], {2: "tail", 3: "fin"}, "label 2 is '.*', but 'tail' in checkpoint a.ckpt"),
         (["MR", "CT"], {99: "tail"}, "declares none of the labels"),
     ],
 )

@@ -68,8 +68,8 @@ def read_l2r_field(path: str | os.PathLike[str], shape: tuple[int, int, int]) ->
         (X, Y, Z, 3) in the axis order of the file.
 
     Raises:
-        UserError: the file cannot be read, holds NaN or displacements of more than twice the image's size (another unit),
-            or its size is neither that of the image nor half of it.
+        UserError: the file cannot be read, holds NaN or displacements of more than twice the image's size (another
+            unit), or its size is neither that of the image nor half of it.
     """
     array: NDArray[np.float64] = _load(Path(path)).astype(np.float64)
     if array.ndim == 5 and array.shape[3] == 1:  # a vector NIfTI
@@ -83,8 +83,8 @@ def read_l2r_field(path: str | os.PathLike[str], shape: tuple[int, int, int]) ->
     largest = float(np.abs(array).max(initial=0.0))
     if largest > 2 * max(shape):
         raise UserError(
-            f"{path}: displacements of up to {largest:.4g} voxels in an image of {shape} voxels; they must be in voxels "
-            "of the fixed image"
+            f"{path}: displacements of up to {largest:.4g} voxels in an image of {shape} voxels; they must be in "
+            "voxels of the fixed image"
         )
     if array.shape[:3] == shape:
         return array
