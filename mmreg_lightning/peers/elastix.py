@@ -17,7 +17,10 @@ class ElastixPeer:
     package = "itk-elastix"
 
     def __call__(self, fixed: Path, moving: Path, field: Path, settings: Mapping[str, Any], threads: int) -> None:
-        """See ``Peer``."""
+        """See ``Peer``; the number of threads is ITK's, which ``run_peer`` sets before the package is imported.
+
+        Its own argument ``number_of_threads`` made the B-spline stage of itk-elastix 0.25.4 crash.
+        """
         import itk
 
         target, source = (itk.imread(str(path), itk.F) for path in (fixed, moving))
@@ -28,6 +31,6 @@ class ElastixPeer:
             bspline[key] = (str(value),)
         parameters.AddParameterMap(bspline)
         _, transform = itk.elastix_registration_method(
-            target, source, parameter_object=parameters, number_of_threads=threads, log_to_console=False
+            target, source, parameter_object=parameters, log_to_console=False
         )
         itk.imwrite(itk.transformix_deformation_field(source, transform), str(field))

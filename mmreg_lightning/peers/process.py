@@ -1,6 +1,6 @@
 """Running a peer in a process of its own.
 
-So that its memory is measured alone, a crash (elastix overflows the stack with fine control grids) ends one trial and
+So that its memory is measured alone, a crash ends one trial and
 not the benchmark, and what it does to the interpreter (convexAdam turns all warnings off) stays there.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -41,16 +40,11 @@ def run_peer(
     }
     request = json.dumps({"name": name, "settings": dict(settings), "threads": threads})
     command = [sys.executable, "-m", "mmreg_lightning.peers", request, str(fixed), str(moving), str(field)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, preexec_fn=_large_stack)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0 or not field.is_file():
         raise PeerError(f"{name}: {_ending(done.returncode)}; {_last_words(done.stderr or done.stdout)}")
     answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return answer
-
-
-def _large_stack() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_STACK)
-    resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
 
 
 def _ending(code: int) -> str:
