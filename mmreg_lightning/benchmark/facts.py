@@ -45,7 +45,7 @@ def run_facts(plan: Plan, settings: Mapping[str, Any], command: str) -> dict[str
 def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
     """Note what a benchmark measures in ``benchmark.json``, or compare with what is noted there.
 
-    Methods may be added to a benchmark; data, checkpoint, tuning and pairs may not change.
+    Methods may be added to a benchmark, and more pairs be reported; data, checkpoint and tuning may not change.
 
     Raises:
         UserError: the folder holds a benchmark of something else.
@@ -60,7 +60,7 @@ def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
     before = json.loads(path.read_text())
     # The learned features may join a benchmark of the others later.
     joined = {"checkpoint", "checkpoint_sha256"} if before.get("checkpoint") is None else set()
-    changed = [key for key in now if before.get(key) != now[key] and key not in joined]
+    changed = [key for key in now if _fixed_part(before.get(key)) != _fixed_part(now[key]) and key not in joined]
     if not changed:
         write_json(path, now)
     else:
@@ -68,3 +68,10 @@ def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
         raise UserError(
             f"{folder} holds a benchmark with {key}={before.get(key)}, not {now[key]}: name another hydra.run.dir"
         )
+
+
+def _fixed_part(value: Any) -> Any:
+    """A group without its number of pairs; ``tuning`` and ``report`` have one, and only the latter's is free."""
+    if isinstance(value, Mapping) and set(value) == {"split", "pairs"}:
+        return {"split": value["split"]}
+    return value

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mmreg_lightning.benchmark import runner
+from mmreg_lightning.benchmark.facts import check_same
 from mmreg_lightning.benchmark.methods import Registered
 from mmreg_lightning.benchmark.plan import Plan, draw_settings, make_family, make_plan, select
 from mmreg_lightning.benchmark.report import write_results
@@ -216,3 +217,20 @@ def test_a_peer_that_cannot_run_says_so(tmp_path):
     missing = tmp_path / "missing.nii.gz"
     with pytest.raises(PeerError, match="convexadam: exit code 1; .*missing.nii.gz"):
         run_peer("convexadam", missing, missing, tmp_path / "field.nii.gz", {}, 1)
+
+
+def test_a_folder_takes_more_pairs_and_a_checkpoint_but_no_other_tuning(tmp_path):
+    base = {"checkpoint": None, "seed": 1, "report": {"split": "test", "pairs": 2}, "tuning": {"pairs": 3, "trials": 4}}
+    check_same(tmp_path, base)
+    check_same(tmp_path, {**base, "report": {"split": "test", "pairs": 20}})
+    (tmp_path / "a.ckpt").write_bytes(b"a")
+    (tmp_path / "b.ckpt").write_bytes(b"b")
+    joined = {**base, "checkpoint": str(tmp_path / "a.ckpt")}
+    check_same(tmp_path, joined)
+    for other in (
+        {**joined, "checkpoint": str(tmp_path / "b.ckpt")},
+        {**joined, "report": {"split": "val", "pairs": 2}},
+        {**joined, "tuning": {"pairs": 3, "trials": 5}},
+    ):
+        with pytest.raises(UserError, match="holds a benchmark with"):
+            check_same(tmp_path, other)
