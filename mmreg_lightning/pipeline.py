@@ -146,6 +146,7 @@ def register_with(
             fixed_modality=settings.fixed_modality,
             moving_modality=settings.moving_modality,
             normalisation=settings.normalisation,
+            mass=settings.display,
             affine=affine,
             progress=progress,
         )

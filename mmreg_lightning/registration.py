@@ -117,6 +117,7 @@ def register_pair(
     fixed_modality: str,
     moving_modality: str,
     normalisation: Mapping[str, Recipe],
+    mass: Mapping[str, Recipe] | None = None,
     affine: Affine = "none",
     progress: Progress | None = None,
 ) -> Registration:
@@ -126,7 +127,7 @@ def register_pair(
     the solver's displacement is carried to the fixed image's own grid.
 
     Args:
-        fixed, moving, features, spacing, fixed_modality, moving_modality, normalisation, affine: see
+        fixed, moving, features, spacing, fixed_modality, moving_modality, normalisation, mass, affine: see
             ``extract_features``.
         solver: any solver composes with any features.
         progress: see ``Solver``.
@@ -142,6 +143,7 @@ def register_pair(
         fixed_modality=fixed_modality,
         moving_modality=moving_modality,
         normalisation=normalisation,
+        mass=mass,
         affine=affine,
     )
     return solve_pair(pair, solver, progress)
@@ -157,6 +159,7 @@ def extract_features(
     fixed_modality: str,
     moving_modality: str,
     normalisation: Mapping[str, Recipe],
+    mass: Mapping[str, Recipe] | None = None,
     affine: Affine = "none",
 ) -> FeaturePair:
     """The features of both images on a working grid about the fixed one.
@@ -166,7 +169,8 @@ def extract_features(
         features: any family.
         spacing: of the working grid, mm; one number or three.
         fixed_modality, moving_modality: names that ``features`` and ``normalisation`` know.
-        normalisation: intensity recipe of each modality.
+        normalisation: intensity recipe of each modality, for the features.
+        mass: the same for centres of mass, which a window that takes air to 0 suits best; None is ``normalisation``.
         affine: what precedes the solver, see ``initial_affine``.
 
     Raises:
@@ -175,8 +179,9 @@ def extract_features(
     watch = Stopwatch()
     modalities = fixed_modality, moving_modality
     recipes = normalisation[fixed_modality], normalisation[moving_modality]
+    masses = recipes if mass is None else (mass[fixed_modality], mass[moving_modality])
     with watch.stage("affine"):
-        initial = initial_affine(fixed, moving, affine, recipes, features, modalities, spacing)
+        initial = initial_affine(fixed, moving, affine, recipes, masses, features, modalities, spacing)
     with watch.stage("prepare"):
         grid = working_grid(fixed.grid, spacing)
         check_overlap(fixed, moving, initial)
@@ -223,6 +228,7 @@ def initial_affine(
     moving: Volume,
     kind: Affine,
     recipes: tuple[Recipe, Recipe],
+    masses: tuple[Recipe, Recipe],
     features: FeatureExtractor,
     modalities: tuple[str, str],
     spacing: float | Sequence[float],
@@ -236,6 +242,7 @@ def initial_affine(
         fixed, moving: (1, I, J, K), intensities as in the file.
         kind: see above.
         recipes, modalities: intensity recipe and name of the fixed and of the moving modality.
+        masses: intensity recipes for the centres of mass.
         features, spacing: see ``register_pair``.
 
     Raises:
@@ -245,7 +252,7 @@ def initial_affine(
         raise ValueError(f"affine={kind!r}: must be one of {', '.join(AFFINES)}")
     if kind == "none":
         return np.eye(4)
-    moments = _moments(fixed, moving, recipes)
+    moments = _moments(fixed, moving, masses)
     if kind == "moments":
         return moments
     maps = [

@@ -52,7 +52,7 @@ class Settings:
         features_config, solver_config: the configurations that they were built from, plain types.
         fixed_modality, moving_modality: names.
         normalisation: intensity recipe of each of them, for the features.
-        display: the same for pictures.
+        display: the same for pictures and for centres of mass.
         spacing: of the working grid, mm; None is to be chosen by ``default_spacing``.
         label_names: organ name of each label id that is known.
         checkpoint: that the features were loaded from.

@@ -87,7 +87,7 @@ def test_from_end_to_end_and_again(call, tmp_path):
     ("arguments", "match"),
     [
         ((), "checkpoint=null: features.learned needs one"),
-        (("~features.learned", "+peers.niftyreg={}"), "peers.niftyreg: must be one of"),
+        ((*QUICK, "+peers.niftyreg={}"), "peers.niftyreg: must be one of"),
         (("~features.learned", "+features.edges={}"), "features.edges: must be one of"),
         ((*QUICK, "tuning.trials=0"), "tuning.trials=0"),
         ((*QUICK, "report.split=all"), "report.split=all: must be one of"),
