@@ -176,7 +176,7 @@ def _cells(summary: Mapping[str, Any]) -> list[str]:
         if value is None:
             out.append("–")
         elif isinstance(value, Mapping):
-            deviation = f" ± {value['sd']:.{digits}f}" if key == "dice" else ""
+            deviation = f"\u00a0±\u00a0{value['sd']:.{digits}f}" if key == "dice" else ""
             out.append(f"{value['mean']:.{digits}f}{deviation}")
         else:
             out.append(f"{value:.{digits}f}")
