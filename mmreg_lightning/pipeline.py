@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ import yaml
 from mmreg_lightning import __version__
 from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import new_output_dir, write_json, write_text
+from mmreg_lightning.files import new_output_dir, sha256, write_json, write_text
 from mmreg_lightning.geometry.fields import write_itk_field
 from mmreg_lightning.geometry.nifti import write_image
 from mmreg_lightning.geometry.transform import warp_volume
@@ -189,7 +188,7 @@ def _provenance(files: PairFiles, checkpoint: Path | None, command: str | None) 
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "inputs": {name: {"path": str(path), "sha256": _sha256(path)} for name, path in inputs.items()},
+        "inputs": {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
     }
 
 
@@ -206,11 +205,3 @@ def _plain(settings: Settings, spacing: float | Sequence[float], affine: str) ->
         "affine": affine,
         "solver": dict(settings.solver_config),
     }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -16,7 +15,7 @@ import torch
 from mmreg_lightning import __version__
 from mmreg_lightning.benchmark.plan import Plan
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import write_json
+from mmreg_lightning.files import sha256, write_json
 from mmreg_lightning.peers.registry import PEERS, peer_version
 
 
@@ -51,7 +50,7 @@ def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
         UserError: the folder holds a benchmark of something else.
     """
     checkpoint = settings["checkpoint"]
-    digest = None if checkpoint is None else hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
+    digest = None if checkpoint is None else sha256(checkpoint)
     now = json.loads(json.dumps({**settings, "checkpoint_sha256": digest}))
     path = folder / "benchmark.json"
     if not path.is_file():

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from scipy.stats import wilcoxon
 
+from mmreg_lightning.evaluation import is_number
+
 SIGNIFICANT = 0.05
 RANKED = {"dice_l2r": 1, "hd95_l2r": -1, "sdlogj_l2r": -1}
 """Measures of the rank: 1 where more is better, -1 where less is."""
@@ -33,8 +35,8 @@ def by_method(rows: Sequence[Mapping[str, Any]], measure: str) -> dict[str, dict
     """method -> case -> value, of the rows that have the measure."""
     table: dict[str, dict[str, float]] = {}
     for row in rows:
-        value = row.get(measure)
-        if isinstance(value, (int, float)) and math.isfinite(value):
+        value: Any = row.get(measure)
+        if is_number(value) and math.isfinite(value):
             table.setdefault(row["method"], {})[row["case"]] = float(value)
     return table
 

@@ -1,7 +1,7 @@
 """Running a peer in a process of its own.
 
-So that its memory is measured alone, a crash ends one trial and
-not the benchmark, and what it does to the interpreter (convexAdam turns all warnings off) stays there.
+So that its memory is measured alone, a crash ends one trial and not the benchmark, and what it does to the interpreter
+(convexAdam turns all warnings off) stays there.
 """
 
 from __future__ import annotations

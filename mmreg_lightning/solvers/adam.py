@@ -12,7 +12,7 @@ from mmreg_lightning.functional.energy import diffusion_energy, feature_ssd
 from mmreg_lightning.functional.resize import carried_displacement, pyramid, resize_displacement
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.solvers.protocol import Progress, crop, is_factors
+from mmreg_lightning.solvers.protocol import Progress, crop, is_factors, step_counter
 
 
 class AdamRefinement:
@@ -106,15 +106,7 @@ class AdamSolver:
         self, fixed: Tensor, moving: Tensor, weight: Tensor | None = None, progress: Progress | None = None
     ) -> Tensor:
         """See ``Solver``."""
-        total = self.refinement.iterations * len(self.levels)
-        done = 0
-
-        def step_done() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total)
-
+        step_done = step_counter(self.refinement.iterations * len(self.levels), progress)
         displacement: Tensor | None = None
         maps = (fixed, moving) if weight is None else (fixed, moving, weight)
         for f, m, *w in pyramid(maps, self.levels):

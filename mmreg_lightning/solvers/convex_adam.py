@@ -10,7 +10,7 @@ from mmreg_lightning.functional.correlation import COUPLING, correlation_volume,
 from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.adam import AdamRefinement
-from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop
+from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, step_counter
 
 CONSISTENCY_ROUNDS = 15
 
@@ -56,15 +56,7 @@ class ConvexAdamSolver:
                 f"solver.grid_spacing={self.grid_spacing}: features of {tuple(shape)} voxels are too small for it "
                 f"(the search grid needs {MIN_SIDE} voxels a side)"
             )
-        total = 2 * len(fixed) + self.refinement.iterations
-        done = 0
-
-        def step_done() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress(done, total)
-
+        step_done = step_counter(2 * len(fixed) + self.refinement.iterations, progress)
         padded = [pad_to_multiple(x, self.grid_spacing) for x in (fixed, moving)]
         f, m = (pool(x, self.grid_spacing) for x in padded)
         w = None if weight is None else pool(weight, self.grid_spacing)

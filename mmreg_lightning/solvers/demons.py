@@ -11,7 +11,7 @@ from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.resize import carried_displacement, pyramid
 from mmreg_lightning.functional.taylor import feature_gradient
-from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, is_factors
+from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, is_factors, step_counter
 
 
 class DemonsSolver:
@@ -56,7 +56,7 @@ class DemonsSolver:
                 f"solver.levels={self.levels}: features of {tuple(fixed.shape[2:])} voxels are too small for a "
                 f"pyramid that starts at 1/{self.levels[0]} (it needs {MIN_SIDE} voxels a side there)"
             )
-        done, total = 0, sum(self.iterations)
+        step_done = step_counter(sum(self.iterations), progress)
         displacement: Tensor | None = None
         maps = (fixed, moving) if weight is None else (fixed, moving, weight)
         for (f, m, *w), count in zip(pyramid(maps, self.levels), self.iterations, strict=True):
@@ -65,8 +65,6 @@ class DemonsSolver:
             for _ in range(count):
                 update = self.step.update(f, m, displacement, fixed_gradient=gradient, weight=w[0] if w else None)
                 displacement = self.step.advance(displacement, update)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
+                step_done()
         assert displacement is not None
         return crop(displacement, self.levels[-1], fixed.shape[2:])

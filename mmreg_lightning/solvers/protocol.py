@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -31,6 +32,17 @@ class Solver(Protocol):
             (B, 3, I, J, K) in voxels of that grid, fixed to moving.
         """
         ...
+
+
+def step_counter(total: int, progress: Progress | None) -> Callable[[], None]:
+    """What a solver calls after each iteration: it tells ``progress`` how many of ``total`` are done."""
+    done = itertools.count(1)
+
+    def step_done() -> None:
+        if progress is not None:
+            progress(next(done), total)
+
+    return step_done
 
 
 def is_factors(levels: object) -> bool:
