@@ -103,7 +103,7 @@ def compare(
             tuned = with_setting(base.solver_config, _part(setting, "solver"))
             settings = dataclasses.replace(settings, solver=instantiate(tuned), solver_config=tuned)
             where = folder / "pairs" / pair.name / family
-            metrics = register_with(pair_files(pair), where, settings, overwrite=True).metrics
+            metrics = register_with(pair_files(pair), where, settings, full=False, overwrite=True).metrics
             rows[family].append(_row(pair, where.relative_to(folder), metrics))
         if progress is not None:
             progress("registering", done + 1, len(pairs.reported))

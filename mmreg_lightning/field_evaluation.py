@@ -15,8 +15,8 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation import MEASURES, evaluate, summarise
 from mmreg_lightning.files import new_output_dir, write_json, write_text
 from mmreg_lightning.geometry.fields import read_itk_field, resample_displacement
+from mmreg_lightning.geometry.images import has_vector_intent
 from mmreg_lightning.geometry.l2r_fields import from_l2r, read_l2r_field
-from mmreg_lightning.geometry.nifti import has_vector_intent
 from mmreg_lightning.inputs import PairData, pair_files, read_pair
 
 OUTPUTS = ("metrics.csv", "summary.json")

@@ -51,11 +51,13 @@ def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Checksum of a file's content, in hexadecimal digits."""
+    """Checksum of a file's content, in hexadecimal digits; of a folder, of its files' contents in order of names."""
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
+    file = Path(path)
+    for name in sorted(p for p in file.iterdir() if p.is_file()) if file.is_dir() else [file]:
+        with open(name, "rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.nifti import read_image, read_labels
+from mmreg_lightning.geometry.images import read_image, read_labels, read_mask
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.metrics.tre import read_landmarks
 
@@ -20,8 +20,10 @@ class PairFiles:
     """Paths of a pair. Labels and landmarks are for scoring only, the registration never sees them.
 
     Attributes:
-        fixed, moving: NIfTI images.
-        fixed_labels, moving_labels: label maps on the grids of their images, with the same meaning of each id.
+        fixed, moving: images, see ``read_image``; a folder is a DICOM series.
+        fixed_labels, moving_labels: label maps on the grids of their images, with the same meaning of each id. The
+            moving ones are warped, too, and may come alone.
+        fixed_mask, moving_mask: on the grids of their images; what lies outside is not looked at.
         fixed_landmarks, moving_landmarks: CSV, rows "i,j,k" in voxels of the image file, row by row the same places.
     """
 
@@ -31,6 +33,8 @@ class PairFiles:
     moving_labels: Path | None = None
     fixed_landmarks: Path | None = None
     moving_landmarks: Path | None = None
+    fixed_mask: Path | None = None
+    moving_mask: Path | None = None
 
     def named(self) -> dict[str, Path]:
         """The files that are given, by the name of their field."""
@@ -46,12 +50,16 @@ class PairData:
         fixed, moving: images.
         labels: label maps of both.
         landmarks: (N, 3) of both, in voxels of the RAS+ grid of their image.
+        moving_labels: to be warped; those of ``labels`` where there are both.
+        masks: of both, (1, I, J, K), 0 or 1.
     """
 
     fixed: Volume
     moving: Volume
-    labels: tuple[Volume, Volume] | None
-    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    labels: tuple[Volume, Volume] | None = None
+    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    moving_labels: Volume | None = None
+    masks: tuple[Volume | None, Volume | None] = (None, None)
 
 
 def pair_files(pair: PairRecord) -> PairFiles:
@@ -65,13 +73,52 @@ def read_pair(files: PairFiles) -> PairData:
     """Read all files of a pair.
 
     Raises:
-        UserError: a file cannot be used, labels or landmarks are given for one image only, labels are not on the
-            grid of their image or share no organ, or the landmark files differ in length.
+        UserError: a file cannot be used, fixed labels are given without moving ones, landmarks for one image only,
+            labels or masks are not on the grid of their image, labels share no organ, a mask is empty, or the landmark
+            files differ in length.
     """
-    both_or_neither("--fixed-labels", files.fixed_labels, "--moving-labels", files.moving_labels)
+    if files.moving_labels is None:
+        both_or_neither("--fixed-labels", files.fixed_labels, "--moving-labels", files.moving_labels)
     both_or_neither("--fixed-landmarks", files.fixed_landmarks, "--moving-landmarks", files.moving_landmarks)
     fixed, moving = read_image(files.fixed), read_image(files.moving)
-    return PairData(fixed, moving, _labels(files, fixed, moving), _landmarks(files, fixed, moving))
+    masks = tuple(None if path is None else read_mask(path) for path in (files.fixed_mask, files.moving_mask))
+    labels = tuple(None if path is None else read_labels(path) for path in (files.fixed_labels, files.moving_labels))
+    return checked_pair(fixed, moving, (labels[0], labels[1]), (masks[0], masks[1]), _landmarks(files, fixed, moving))
+
+
+def checked_pair(
+    fixed: Volume,
+    moving: Volume,
+    labels: tuple[Volume | None, Volume | None] = (None, None),
+    masks: tuple[Volume | None, Volume | None] = (None, None),
+    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> PairData:
+    """A pair of what was read or given in memory.
+
+    Args:
+        fixed, moving: images.
+        labels, masks: of both; the moving labels may come alone.
+        landmarks: see ``PairData``.
+
+    Raises:
+        UserError: labels or masks are not on the grid of their image, or labels share no organ.
+    """
+    for pair in (labels, masks):
+        for volume, image in zip(pair, (fixed, moving), strict=True):
+            if volume is not None:
+                check_same_grid(volume, image)
+    both = None
+    if labels[0] is not None and labels[1] is not None:
+        both = (labels[0], labels[1])
+        a, b = (set(volume.data.unique().tolist()) - {0} for volume in both)
+        if not a & b:
+            named = [
+                volume.path or f"the {role} labels" for volume, role in zip(both, ("fixed", "moving"), strict=True)
+            ]
+            raise UserError(
+                f"{named[0]} and {named[1]} share no organ: they hold the labels {sorted(a)} and {sorted(b)}"
+            )
+    return PairData(fixed, moving, both, landmarks, labels[1], masks)
 
 
 def both_or_neither(first: str, first_value: object, second: str, second_value: object) -> None:
@@ -83,21 +130,6 @@ def both_or_neither(first: str, first_value: object, second: str, second_value: 
     if (first_value is None) != (second_value is None):
         given, value, missing = (second, second_value, first) if first_value is None else (first, first_value, second)
         raise UserError(f"{given} {value} is given without {missing}")
-
-
-def _labels(files: PairFiles, fixed: Volume, moving: Volume) -> tuple[Volume, Volume] | None:
-    if files.fixed_labels is None or files.moving_labels is None:
-        return None
-    maps = read_labels(files.fixed_labels), read_labels(files.moving_labels)
-    for labels, image in zip(maps, (fixed, moving), strict=True):
-        check_same_grid(labels, image)
-    a, b = (set(labels.data.unique().tolist()) - {0} for labels in maps)
-    if not a & b:
-        raise UserError(
-            f"{files.fixed_labels} and {files.moving_labels} share no organ: they hold the labels "
-            f"{sorted(a)} and {sorted(b)}"
-        )
-    return maps
 
 
 def _landmarks(

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import yaml
+from numpy.typing import NDArray
+from torch import nn
 
-from mmreg_lightning import __version__
 from mmreg_lightning.checkpoint import load_checkpoint
+from mmreg_lightning.device import resolve_device
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import new_output_dir, sha256, write_json, write_text
-from mmreg_lightning.geometry.fields import write_itk_field
-from mmreg_lightning.geometry.nifti import write_image
+from mmreg_lightning.files import new_output_dir
+from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat
 from mmreg_lightning.geometry.transform import warp_volume
-from mmreg_lightning.inputs import PairFiles, read_pair
-from mmreg_lightning.memory import peak_memory_mb
-from mmreg_lightning.registration import AFFINES, Affine, Registration, Stopwatch, register_pair
-from mmreg_lightning.report import write_report
+from mmreg_lightning.geometry.transform_files import read_affine
+from mmreg_lightning.initial_affine import AFFINES
+from mmreg_lightning.inputs import PairData, PairFiles, read_pair
+from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
+from mmreg_lightning.registration import Registration, Stopwatch, register_pair
 from mmreg_lightning.scores import Scores, score
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
 
-__all__ = ["PairFiles", "Registration", "Result", "load_checkpoint", "register_files", "register_pair", "register_with"]
-
-# In the order in which they are written: where the last one lies, all the others do.
-OUTPUTS = ("warped.nii.gz", "displacement.itk.nii.gz", "run.yaml", "report.png", "metrics.json")
+__all__ = [
+    "OUTPUTS",
+    "PairFiles",
+    "Registration",
+    "Result",
+    "load_checkpoint",
+    "register_data",
+    "register_files",
+    "register_pair",
+    "register_with",
+]
 
 
 @dataclass(frozen=True)
@@ -57,10 +63,12 @@ def register_files(
     checkpoint: str | Path | None = None,
     fixed_modality: str | None = None,
     moving_modality: str | None = None,
-    affine: Affine = "none",
+    affine: str = "none",
     spacing: float | None = None,
     solver: str | None = None,
     overrides: Sequence[str] = (),
+    device: str = "auto",
+    field_formats: Sequence[FieldFormat] = ("itk",),
     overwrite: bool = False,
     progress: Progress | None = None,
     command: str | None = None,
@@ -68,7 +76,7 @@ def register_files(
     """Register a pair of files with what ``resolve_settings`` makes of the options; see ``register_with``.
 
     Args:
-        files, out, affine, overwrite, progress, command: see ``register_with``.
+        files, out, affine, device, field_formats, overwrite, progress, command: see ``register_with``.
         checkpoint, fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
 
     Raises:
@@ -89,6 +97,8 @@ def register_files(
         out,
         settings,
         affine=affine,
+        device=device,
+        field_formats=field_formats,
         overwrite=overwrite,
         progress=progress,
         command=command,
@@ -101,107 +111,129 @@ def register_with(
     out: str | Path,
     settings: Settings,
     *,
-    affine: Affine = "none",
+    affine: str = "none",
+    device: str = "auto",
+    field_formats: Sequence[FieldFormat] = ("itk",),
+    full: bool = True,
     overwrite: bool = False,
     progress: Progress | None = None,
     command: str | None = None,
     watch: Stopwatch | None = None,
 ) -> Result:
-    """Register a pair of files and write warped.nii.gz, displacement.itk.nii.gz, run.yaml, report.png, metrics.json.
+    """Register a pair of files and write what ``OUTPUTS`` names.
 
-    The warped image and the field are on the fixed image's own grid and in its axis order. Nothing is written
-    before everything is checked and computed, and metrics.json is written last.
+    Everything is on the fixed image's own grid and in its axis order, but for the inverse field, which is on the moving
+    image's. Nothing is written before everything is checked and computed, and metrics.json is written last.
 
     Args:
         files: the pair, and what to score it with.
         out: folder for the results, created if need be.
         settings: features, solver and what else there is to choose; without a spacing it is ``default_spacing``.
-        affine, progress: see ``register_pair``.
+        affine: one of ``AFFINES``, or the name of a transform file, see ``read_affine``.
+        device: see ``resolve_device``.
+        field_formats, full: see ``write_outputs``.
         overwrite: replace the results of an earlier registration in ``out``.
+        progress: see ``register_pair``.
         command: the command line, for run.yaml.
         watch: has run since the command began; None starts one.
 
     Raises:
-        UserError: an input or the output folder cannot be used.
+        UserError: an input, option or the output folder cannot be used.
     """
     watch = Stopwatch() if watch is None else watch
-    if affine not in AFFINES:
-        raise UserError(f"--affine {affine}: must be one of {', '.join(AFFINES)}")
+    unknown = [name for name in field_formats if name not in FIELD_FORMATS]
+    if unknown or not field_formats:
+        given = " ".join(unknown)
+        raise UserError(f"--field-format {given}: must be of {', '.join(FIELD_FORMATS)}, at least one")
+    initial = read_initial(affine)
+    check_free(out, overwrite)
+    with watch.stage("read"):
+        pair = read_pair(files)
+    with new_output_dir(out) as folder:
+        result = register_data(
+            pair, settings, affine=affine, initial=initial, device=device, progress=progress, watch=watch
+        )
+    inputs = files.named()
+    if settings.checkpoint is not None:
+        inputs["checkpoint"] = settings.checkpoint
+    if isinstance(initial, np.ndarray):
+        inputs["affine"] = Path(affine)
+    metrics = write_outputs(result, folder, describe_run(inputs, command), field_formats, full)
+    return Result(folder, result.registration, result.scores, metrics)
+
+
+def register_data(
+    pair: PairData,
+    settings: Settings,
+    *,
+    affine: str = "none",
+    initial: str | NDArray[np.float64] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+    watch: Stopwatch | None = None,
+) -> RegisteredPair:
+    """Register a pair in memory, warp its image and labels, and score it.
+
+    Args:
+        pair: see ``read_pair`` and ``checked_pair``.
+        settings, affine, device, progress, watch: see ``register_with``.
+        initial: of ``read_initial(affine)``, where it was read before.
+
+    Raises:
+        UserError: an option cannot be used; see ``register_pair``.
+    """
+    watch = Stopwatch() if watch is None else watch
+    where = resolve_device(device)
+    if isinstance(settings.features, nn.Module):
+        settings.features.to(where)
+    spacing = settings.spacing or default_spacing(pair.fixed.grid)
+    registration = register_pair(
+        pair.fixed,
+        pair.moving,
+        features=settings.features,
+        solver=settings.solver,
+        spacing=spacing,
+        fixed_modality=settings.fixed_modality,
+        moving_modality=settings.moving_modality,
+        normalisation=settings.normalisation,
+        mass=settings.display,
+        affine=read_initial(affine) if initial is None else initial,  # type: ignore[arg-type] # checked there
+        masks=pair.masks,
+        device=where,
+        progress=progress,
+    )
+    watch.seconds.update(registration.seconds)
+    displacement, grid = registration.displacement, pair.fixed.grid
+    with watch.stage("warp"):
+        warped = warp_volume(pair.moving, displacement, grid)
+        labels = pair.moving_labels
+        warped_labels = None if labels is None else warp_volume(labels, displacement, grid, "nearest")
+    with watch.stage("score"):
+        scores = score(pair, displacement, settings.label_names)
+    return RegisteredPair(pair, settings, spacing, affine, registration, warped, warped_labels, scores, watch)
+
+
+def read_initial(affine: str) -> str | NDArray[np.float64]:
+    """What ``--affine`` means: one of ``AFFINES`` as it is, else the 4x4 of a transform file.
+
+    Raises:
+        UserError: it is neither, or the file cannot be used.
+    """
+    if affine in AFFINES:
+        return affine
+    if not Path(affine).exists():
+        raise UserError(f"--affine {affine}: must be one of {', '.join(AFFINES)}, or a transform file")
+    return read_affine(affine)
+
+
+def check_free(out: str | Path, overwrite: bool) -> None:
+    """Check that a folder holds no results that would be lost.
+
+    Raises:
+        UserError: it does, and ``overwrite`` is False.
+    """
     existing = [name for name in OUTPUTS if (Path(out) / name).exists()]
     if existing and not overwrite:
         raise UserError(
             f"--out {out} holds {existing[0]} of an earlier run already: name another folder or add --overwrite"
         )
-    with watch.stage("read"):
-        pair = read_pair(files)
-    working_spacing = settings.spacing or default_spacing(pair.fixed.grid)
-    with new_output_dir(out) as folder:
-        registration = register_pair(
-            pair.fixed,
-            pair.moving,
-            features=settings.features,
-            solver=settings.solver,
-            spacing=working_spacing,
-            fixed_modality=settings.fixed_modality,
-            moving_modality=settings.moving_modality,
-            normalisation=settings.normalisation,
-            mass=settings.display,
-            affine=affine,
-            progress=progress,
-        )
-    watch.seconds.update(registration.seconds)
-    with watch.stage("warp"):
-        warped = warp_volume(pair.moving, registration.displacement, pair.fixed.grid)
-    with watch.stage("score"):
-        scores = score(pair, registration.displacement, settings.label_names)
-    with watch.stage("write"):
-        # Stopped half-way, the folder must not hold a mixture of old and new files.
-        for name in reversed(OUTPUTS):
-            (folder / name).unlink(missing_ok=True)
-        write_image(warped, folder / "warped.nii.gz", like=pair.fixed)
-        field = folder / "displacement.itk.nii.gz"
-        write_itk_field(registration.displacement, pair.fixed.grid, field, like=pair.fixed)
-        run = {
-            **_provenance(files, settings.checkpoint, command),
-            "settings": _plain(settings, working_spacing, affine),
-            "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
-        }
-        write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
-    with watch.stage("report"):
-        write_report(folder / "report.png", pair, settings, registration, warped, scores)
-    metrics = {
-        **asdict(scores),
-        "seconds": {**watch.seconds, "total": watch.total()},
-        "peak_memory_mb": peak_memory_mb(),
-    }
-    write_json(folder / "metrics.json", metrics)
-    return Result(folder, registration, scores, metrics)
-
-
-def _provenance(files: PairFiles, checkpoint: Path | None, command: str | None) -> dict[str, Any]:
-    inputs = files.named() | ({} if checkpoint is None else {"checkpoint": checkpoint})
-    return {
-        "command": command,
-        "versions": {
-            "mmreg_lightning": __version__,
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "inputs": {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
-    }
-
-
-def _plain(settings: Settings, spacing: float | Sequence[float], affine: str) -> dict[str, Any]:
-    return {
-        "features": dict(settings.features_config),
-        "fixed_modality": settings.fixed_modality,
-        "moving_modality": settings.moving_modality,
-        "normalisation": {
-            name: dict(settings.normalisation[name])
-            for name in dict.fromkeys((settings.fixed_modality, settings.moving_modality))
-        },
-        "spacing_mm": spacing if isinstance(spacing, float | int) else list(spacing),
-        "affine": affine,
-        "solver": dict(settings.solver_config),
-    }

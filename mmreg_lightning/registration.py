@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,20 +14,17 @@ from torch import Tensor
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
-from mmreg_lightning.functional.resize import pool, pool_weight, resize_displacement
+from mmreg_lightning.functional.intensity import Recipe
+from mmreg_lightning.functional.resize import pool_weight, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.moments import moments_translation
+from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import then_affine
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
-from mmreg_lightning.solvers.affine import AffineRegistration, FeatureMap
+from mmreg_lightning.initial_affine import Affine, Masks, check_overlap, initial_affine
 from mmreg_lightning.solvers.protocol import Progress, Solver
-
-Affine = Literal["none", "moments", "rigid", "similarity", "affine"]
-AFFINES: tuple[Affine, ...] = get_args(Affine)
 
 
 class Stopwatch:
@@ -94,7 +90,8 @@ class FeaturePair:
         working: the working grid; the features' grid is coarser by their stride.
         initial: 4x4, world RAS mm of the fixed image to that of the moving image.
         fixed_features, moving_features: (1, C, i, j, k); the moving ones under the initial affine.
-        weight: (1, 1, i, j, k) where both images are seen; None is everywhere.
+        weight: (1, 1, i, j, k) where both images are seen and the fixed mask is set; None is everywhere.
+        moving_weight: (1, 1, i, j, k) where the moving mask is set, under the initial affine; None is everywhere.
         seconds: by stage.
     """
 
@@ -104,6 +101,7 @@ class FeaturePair:
     fixed_features: Tensor
     moving_features: Tensor
     weight: Tensor | None
+    moving_weight: Tensor | None
     seconds: Mapping[str, float]
 
 
@@ -118,7 +116,9 @@ def register_pair(
     moving_modality: str,
     normalisation: Mapping[str, Recipe],
     mass: Mapping[str, Recipe] | None = None,
-    affine: Affine = "none",
+    affine: Affine | NDArray[np.float64] = "none",
+    masks: Masks = (None, None),
+    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> Registration:
     """Register two images that lie anywhere, with any spacing and direction.
@@ -127,8 +127,8 @@ def register_pair(
     the solver's displacement is carried to the fixed image's own grid.
 
     Args:
-        fixed, moving, features, spacing, fixed_modality, moving_modality, normalisation, mass, affine: see
-            ``extract_features``.
+        fixed, moving, features, spacing, fixed_modality, moving_modality, normalisation, mass, affine, masks,
+            device: see ``extract_features``.
         solver: any solver composes with any features.
         progress: see ``Solver``.
 
@@ -145,6 +145,8 @@ def register_pair(
         normalisation=normalisation,
         mass=mass,
         affine=affine,
+        masks=masks,
+        device=device,
     )
     return solve_pair(pair, solver, progress)
 
@@ -160,7 +162,9 @@ def extract_features(
     moving_modality: str,
     normalisation: Mapping[str, Recipe],
     mass: Mapping[str, Recipe] | None = None,
-    affine: Affine = "none",
+    affine: Affine | NDArray[np.float64] = "none",
+    masks: Masks = (None, None),
+    device: torch.device | str = "cpu",
 ) -> FeaturePair:
     """The features of both images on a working grid about the fixed one.
 
@@ -171,28 +175,49 @@ def extract_features(
         fixed_modality, moving_modality: names that ``features`` and ``normalisation`` know.
         normalisation: intensity recipe of each modality, for the features.
         mass: the same for centres of mass, which a window that takes air to 0 suits best; None is ``normalisation``.
-        affine: what precedes the solver, see ``initial_affine``.
+        affine: what precedes the solver, see ``initial_affine``; or the 4x4 itself, world RAS mm of the fixed to that
+            of the moving image.
+        masks: of the fixed and of the moving image, (1, I, J, K) with 0 where it is not to be trusted; None is
+            everywhere.
+        device: where the features are computed and stay; they must be there already.
 
     Raises:
-        UserError: an image has no contrast within its recipe, or the fields of view do not overlap.
+        UserError: an image has no contrast within its recipe, the fields of view do not overlap, or no place is within
+            both masks.
     """
     watch = Stopwatch()
     modalities = fixed_modality, moving_modality
     recipes = normalisation[fixed_modality], normalisation[moving_modality]
     masses = recipes if mass is None else (mass[fixed_modality], mass[moving_modality])
     with watch.stage("affine"):
-        initial = initial_affine(fixed, moving, affine, recipes, masses, features, modalities, spacing)
+        if isinstance(affine, np.ndarray):
+            initial = affine
+        else:
+            initial = initial_affine(
+                fixed, moving, affine, recipes, masses, features, modalities, spacing, masks, device
+            )
     with watch.stage("prepare"):
         grid = working_grid(fixed.grid, spacing)
         check_overlap(fixed, moving, initial)
         fixed_image = prepare_image(fixed, grid, recipes[0])[None]
         moving_image = prepare_image(moving, grid, recipes[1], initial)[None]
         inside = field_of_view(fixed, grid) * field_of_view(moving, grid, initial)
+        if masks[0] is not None:
+            inside = inside * resample_volume(masks[0], grid, fill=0.0).data
         weight = pool_weight(inside[None], features.stride)
+        moving_weight = None
+        if masks[1] is not None:
+            mask = resample_volume(masks[1], grid, transform=initial, fill=0.0).data
+            moving_weight = pool_weight(mask[None], features.stride)
+            inside = inside * mask
+        if not inside.any():
+            named = " and ".join(str(mask.path or "a mask") for mask in masks if mask is not None)
+            raise UserError(f"{named}: nothing of them lies where both images are seen")
     with watch.stage("features"):
-        fixed_features = features(fixed_image, fixed_modality)
-        moving_features = features(moving_image, moving_modality)
-    return FeaturePair(fixed.grid, grid, initial, fixed_features, moving_features, weight, watch.seconds)
+        fixed_features = features(fixed_image.to(device), fixed_modality)
+        moving_features = features(moving_image.to(device), moving_modality)
+    weight, moving_weight = (None if w is None else w.to(device) for w in (weight, moving_weight))
+    return FeaturePair(fixed.grid, grid, initial, fixed_features, moving_features, weight, moving_weight, watch.seconds)
 
 
 @torch.no_grad()
@@ -208,7 +233,13 @@ def solve_pair(pair: FeaturePair, solver: Solver, progress: Progress | None = No
     """
     watch = Stopwatch()
     with watch.stage("solver"):
-        u = solver(pair.fixed_features, pair.moving_features, weight=pair.weight, progress=progress)
+        u = solver(
+            pair.fixed_features,
+            pair.moving_features,
+            weight=pair.weight,
+            progress=progress,
+            moving_weight=pair.moving_weight,
+        ).cpu()
     with watch.stage("resample_field"):
         deformation = resample_displacement(resize_displacement(u, pair.working.shape), pair.working, pair.fixed_grid)
         displacement = then_affine(deformation, pair.fixed_grid, pair.initial)
@@ -217,79 +248,7 @@ def solve_pair(pair: FeaturePair, solver: Solver, progress: Progress | None = No
         pair.initial,
         pair.working,
         u,
-        pair.fixed_features,
-        pair.moving_features,
+        pair.fixed_features.cpu(),
+        pair.moving_features.cpu(),
         {**pair.seconds, **watch.seconds},
     )
-
-
-def initial_affine(
-    fixed: Volume,
-    moving: Volume,
-    kind: Affine,
-    recipes: tuple[Recipe, Recipe],
-    masses: tuple[Recipe, Recipe],
-    features: FeatureExtractor,
-    modalities: tuple[str, str],
-    spacing: float | Sequence[float],
-) -> NDArray[np.float64]:
-    """The alignment that precedes the solver: 4x4, world RAS mm of the fixed to that of the moving image.
-
-    ``none`` trusts the headers, ``moments`` aligns the centres of mass. ``rigid``, ``similarity`` and ``affine`` go on
-    from both of these with ``AffineRegistration`` on the features, each image's on its own working grid.
-
-    Args:
-        fixed, moving: (1, I, J, K), intensities as in the file.
-        kind: see above.
-        recipes, modalities: intensity recipe and name of the fixed and of the moving modality.
-        masses: intensity recipes for the centres of mass.
-        features, spacing: see ``register_pair``.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-    if kind not in AFFINES:
-        raise ValueError(f"affine={kind!r}: must be one of {', '.join(AFFINES)}")
-    if kind == "none":
-        return np.eye(4)
-    moments = _moments(fixed, moving, masses)
-    if kind == "moments":
-        return moments
-    maps = [
-        _feature_map(volume, features, modality, recipe, spacing)
-        for volume, modality, recipe in zip((fixed, moving), modalities, recipes, strict=True)
-    ]
-    return AffineRegistration(kind)(maps[0], maps[1], [np.eye(4), moments])
-
-
-def _feature_map(
-    volume: Volume, features: FeatureExtractor, modality: str, recipe: Recipe, spacing: float | Sequence[float]
-) -> FeatureMap:
-    """Features of an image on its own working grid."""
-    grid = working_grid(volume.grid, spacing)
-    image = prepare_image(volume, grid, recipe)[None]
-    inside = pool(field_of_view(volume, grid)[None], features.stride)
-    return FeatureMap(features(image, modality), inside, grid.pooled(features.stride))
-
-
-def _moments(fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe]) -> NDArray[np.float64]:
-    normalised = (
-        Volume(normalise_intensity(volume.data, recipe), volume.grid, path=volume.path)
-        for volume, recipe in zip((fixed, moving), recipes, strict=True)
-    )
-    return moments_translation(*normalised)
-
-
-def check_overlap(fixed: Volume, moving: Volume, initial: NDArray[np.float64]) -> None:
-    """Check that the images have something in common under the initial affine.
-
-    Raises:
-        UserError: the fields of view do not overlap.
-    """
-    aligned = Grid(moving.grid.shape, np.linalg.inv(initial) @ moving.grid.affine)
-    # Counted on a lattice of each, so that a small image within a large one is not missed.
-    if fixed.grid.overlap_fraction(aligned) == 0 and aligned.overlap_fraction(fixed.grid) == 0:
-        raise UserError(
-            f"{fixed.path or 'the fixed image'} and {moving.path or 'the moving image'}: their fields of view do "
-            "not overlap (--affine moments aligns their centres of mass)"
-        )

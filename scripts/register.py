@@ -1,4 +1,4 @@
-"""Register two NIfTI images: ``python scripts/register.py --help``."""
+"""Register two images: ``python scripts/register.py --help``."""
 
 from mmreg_lightning.cli.register import entry
 

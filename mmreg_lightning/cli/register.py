@@ -8,23 +8,35 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmreg_lightning.cli._entry import run
+from mmreg_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from mmreg_lightning.solvers.protocol import Progress
+
+PAIR_OPTIONS = (
+    "fixed",
+    "moving",
+    "fixed_labels",
+    "moving_labels",
+    "fixed_mask",
+    "moving_mask",
+    "fixed_landmarks",
+    "moving_landmarks",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Arguments of the command."""
     parser = argparse.ArgumentParser(
         prog="mmreg-register",
-        description="Register two NIfTI images. Writes warped.nii.gz, displacement.itk.nii.gz, run.yaml, report.png "
-        "and metrics.json.",
+        description="Register two images (NIfTI, NRRD, MetaImage, or a folder with a DICOM series). Writes the warped "
+        "image, the displacement field and its inverse, the affine, a Jacobian map, metrics and reports.",
     )
-    parser.add_argument("--fixed", type=Path, required=True, metavar="F", help="image to register to")
-    parser.add_argument("--moving", type=Path, required=True, metavar="M", help="image to warp onto it")
+    parser.add_argument("--fixed", type=Path, metavar="F", help="image to register to")
+    parser.add_argument("--moving", type=Path, metavar="M", help="image to warp onto it")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in the folder")
     parser.add_argument(
@@ -38,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--moving-modality", metavar="NAME", help="likewise")
     parser.add_argument("--fixed-labels", type=Path, metavar="L", help="label map, for Dice and the report")
-    parser.add_argument("--moving-labels", type=Path, metavar="L")
+    parser.add_argument("--moving-labels", type=Path, metavar="L", help="is warped, too; may come alone")
+    parser.add_argument("--fixed-mask", type=Path, metavar="K", help="what lies outside (0) is not looked at")
+    parser.add_argument("--moving-mask", type=Path, metavar="K", help="likewise, in the moving image")
     parser.add_argument(
         "--fixed-landmarks",
         type=Path,
@@ -48,10 +62,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--moving-landmarks", type=Path, metavar="CSV", help="the same places, row by row")
     parser.add_argument(
         "--affine",
-        choices=("none", "moments", "rigid", "similarity", "affine"),
         default="none",
-        help="before the deformation: trust the headers (default), align the centres of mass, or search a rigid, "
-        "similarity or affine transform by the features from both of these",
+        metavar="KIND|FILE",
+        help="before the deformation: none trusts the headers (default), moments aligns the centres of mass, rigid, "
+        "similarity and affine search by the features from both of these; or a transform file of ITK or ANTs (.tfm, "
+        ".txt, .mat, .h5), fixed to moving",
     )
     parser.add_argument(
         "--spacing",
@@ -72,6 +87,25 @@ def build_parser() -> argparse.ArgumentParser:
         dest="overrides",
         help="settings of the solver, as solver.iterations=40 descent.step.alpha=0.05",
     )
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--field-format",
+        nargs="+",
+        choices=("itk", "l2r", "fsl", "torch"),
+        default=["itk"],
+        help="of the displacement and its inverse: ITK, ANTs, Slicer (default); Learn2Reg; FSL; PyTorch's grid_sample",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="CSV",
+        help="register many pairs, each into a folder of its own under --out; columns fixed, moving and as wanted "
+        "name, fixed_labels, moving_labels, fixed_mask, moving_mask, fixed_landmarks, moving_landmarks; finished "
+        "pairs are skipped",
+    )
+    parser.add_argument(
+        "--shard", default="1/1", metavar="K/N", help="of --pairs: do the K-th of N parts only, for arrays of jobs"
+    )
     return parser
 
 
@@ -79,35 +113,89 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Register as ``argv`` says; print what came out and where it lies."""
     arguments = build_parser().parse_args(argv)
     command = shlex.join(["mmreg-register", *(sys.argv[1:] if argv is None else argv)])
+    if arguments.pairs is None:
+        _check_single(arguments)
+        _register_one(arguments, command)
+    else:
+        _check_batch(arguments)
+        _register_many(arguments, command)
 
+
+def _check_single(arguments: argparse.Namespace) -> None:
+    missing = [f"--{role}" for role in ("fixed", "moving") if getattr(arguments, role) is None]
+    if missing:
+        raise UserError(f"{' and '.join(missing)} must be given, or --pairs with a table of pairs")
+    if arguments.shard != "1/1":
+        raise UserError(f"--shard {arguments.shard}: needs --pairs")
+
+
+def _check_batch(arguments: argparse.Namespace) -> None:
+    given = [name for name in PAIR_OPTIONS if getattr(arguments, name) is not None]
+    if given:
+        option = given[0].replace("_", "-")
+        raise UserError(
+            f"--{option} {getattr(arguments, given[0])}: not together with --pairs, whose table names files"
+        )
+    if arguments.overwrite:
+        raise UserError("--overwrite: not together with --pairs, which skips the pairs that are finished")
+
+
+def _options(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
+    return {
+        "affine": arguments.affine,
+        "device": arguments.device,
+        "field_formats": arguments.field_format,
+        "command": command,
+    }
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "fixed_modality": arguments.fixed_modality,
+        "moving_modality": arguments.moving_modality,
+        "spacing": arguments.spacing,
+        "solver": arguments.solver,
+        "overrides": arguments.overrides,
+    }
+
+
+def _register_one(arguments: argparse.Namespace, command: str) -> None:
     from mmreg_lightning.pipeline import PairFiles, register_files
     from mmreg_lightning.report import summary
 
-    files = PairFiles(
-        fixed=arguments.fixed,
-        moving=arguments.moving,
-        fixed_labels=arguments.fixed_labels,
-        moving_labels=arguments.moving_labels,
-        fixed_landmarks=arguments.fixed_landmarks,
-        moving_landmarks=arguments.moving_landmarks,
-    )
+    files = PairFiles(**{name: getattr(arguments, name) for name in PAIR_OPTIONS})
     with _progress_bar() as progress:
         result = register_files(
             files,
             arguments.out,
             checkpoint=arguments.checkpoint,
-            fixed_modality=arguments.fixed_modality,
-            moving_modality=arguments.moving_modality,
-            affine=arguments.affine,
-            spacing=arguments.spacing,
-            solver=arguments.solver,
-            overrides=arguments.overrides,
             overwrite=arguments.overwrite,
             progress=progress,
-            command=command,
+            **_settings(arguments),
+            **_options(arguments, command),
         )
     print(f"{summary(result.scores)}, {result.metrics['seconds']['total']:.1f} s")
     print(f"Results: {result.folder}")
+
+
+def _register_many(arguments: argparse.Namespace, command: str) -> None:
+    from mmreg_lightning.batch import SUMMARY, read_pairs, read_shard, register_batch
+
+    shard = read_shard(arguments.shard)
+    pairs = read_pairs(arguments.pairs)
+    from mmreg_lightning.pipeline import PairFiles, register_with
+    from mmreg_lightning.settings import resolve_settings
+
+    settings = resolve_settings(arguments.checkpoint, **_settings(arguments))
+
+    def register(files: PairFiles, folder: Path) -> None:
+        with _progress_bar() as progress:
+            register_with(files, folder, settings, progress=progress, **_options(arguments, command))
+
+    failed = register_batch(pairs, arguments.out, register, shard)
+    print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")
+    if failed:
+        raise UserError(f"{len(failed)} of the pairs of {arguments.pairs} failed: {', '.join(failed)}")
 
 
 @contextmanager

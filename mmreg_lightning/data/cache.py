@@ -19,7 +19,7 @@ from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.functional.resize import pool_weight
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.nifti import read_image, read_labels
+from mmreg_lightning.geometry.images import read_image, read_labels
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid

@@ -12,7 +12,8 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import RAS_TO_LPS, Frame
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.nifti import has_vector_intent, load_array, save_array
+from mmreg_lightning.geometry.images import INTENT_VECTOR, has_vector_intent, load_array, save_array
+from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.sampling import sample_affine
 from mmreg_lightning.geometry.volume import Volume
 
@@ -74,7 +75,7 @@ def write_itk_field(displacement: Tensor, grid: Grid, path: str | os.PathLike[st
     lps = _map_vectors(voxels_to_world(field, target.grid), RAS_TO_LPS)
     array = np.moveaxis(lps.cpu().numpy().astype(np.float32), 0, -1)
     # Reordering the voxels leaves the vectors alone: they are in the world.
-    save_array(target.native.from_canonical(array)[:, :, :, None], target.native, path, vectors=True)
+    save_array(target.native.from_canonical(array)[:, :, :, None], target.native, path, intent=INTENT_VECTOR)
 
 
 def read_itk_field(path: str | os.PathLike[str]) -> tuple[Tensor, Grid]:
@@ -92,7 +93,20 @@ def read_itk_field(path: str | os.PathLike[str]) -> tuple[Tensor, Grid]:
         raise UserError(f"{path} is not an ITK displacement field, a NIfTI of shape (I, J, K, 1, 3) with intent 1007")
     if not np.isfinite(array).all():
         raise UserError(f"the displacement field {path} has NaN or infinite values")
-    canonical = native.to_canonical(array[:, :, :, 0].astype(np.float32))
+    return itk_displacement(array[:, :, :, 0], native)
+
+
+def itk_displacement(vectors: NDArray[np.floating], native: NativeGrid) -> tuple[Tensor, Grid]:
+    """A displacement field as ITK holds it, in this package's form.
+
+    Args:
+        vectors: (I, J, K, 3), world LPS mm, in the axis order of the file.
+        native: where they lie.
+
+    Returns:
+        See ``read_itk_field``.
+    """
+    canonical = native.to_canonical(vectors.astype(np.float32))
     lps = torch.from_numpy(np.ascontiguousarray(np.moveaxis(canonical, -1, 0)))
     grid = native.canonical_grid
     return world_to_voxels(_map_vectors(lps, RAS_TO_LPS), grid), grid

@@ -15,8 +15,8 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.frames import transform_points
+from mmreg_lightning.geometry.images import load_array, save_array
 from mmreg_lightning.geometry.native import NativeGrid
-from mmreg_lightning.geometry.nifti import load_array, save_array
 
 
 def to_l2r(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:
@@ -30,26 +30,40 @@ def to_l2r(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArr
         (X, Y, Z, 3) in the axis order of the fixed file: its voxel x is mapped to voxel ``x + u(x)`` of the moving
         file's array.
     """
+    return (mapped_voxels(displacement, fixed, moving) - voxel_indices(fixed.shape)).astype(np.float32)
+
+
+def mapped_voxels(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float64]:
+    """Where in the moving file each voxel of the fixed file is mapped.
+
+    Args:
+        displacement, fixed, moving: see ``to_l2r``.
+
+    Returns:
+        (X, Y, Z, 3) in the axis order of the fixed file, voxels of the moving file's array.
+    """
     grid = fixed.canonical_grid
-    mapped = _indices(grid.shape) + np.moveaxis(displacement[0].detach().cpu().double().numpy(), 0, -1)
-    native = fixed.from_canonical(transform_points(np.linalg.inv(moving.affine) @ grid.affine, mapped))
-    return (native - _indices(fixed.shape)).astype(np.float32)
+    mapped = voxel_indices(grid.shape) + np.moveaxis(displacement[0].detach().cpu().double().numpy(), 0, -1)
+    out: NDArray[np.float64] = fixed.from_canonical(
+        transform_points(np.linalg.inv(moving.affine) @ grid.affine, mapped)
+    )
+    return out
 
 
 def from_l2r(field: NDArray[np.floating], fixed: NativeGrid, moving: NativeGrid) -> Tensor:
     """The inverse of ``to_l2r``: (1, 3, I, J, K), float32, voxels of the fixed image's RAS+ grid."""
     grid = fixed.canonical_grid
-    mapped = transform_points(np.linalg.inv(grid.affine) @ moving.affine, field + _indices(fixed.shape))
-    displacement = fixed.to_canonical(mapped) - _indices(grid.shape)
+    mapped = transform_points(np.linalg.inv(grid.affine) @ moving.affine, field + voxel_indices(fixed.shape))
+    displacement = fixed.to_canonical(mapped) - voxel_indices(grid.shape)
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(displacement, -1, 0))).float()[None]
 
 
 def write_l2r_field(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid, path: str | os.PathLike[str]) -> None:
-    """Write ``to_l2r`` as ``.npz`` (float16, as submissions are) or as NIfTI (float32) by the file name."""
+    """Write ``to_l2r`` as ``.npz`` or as NIfTI by the file name, float32 (submissions may be float16)."""
     field = to_l2r(displacement, fixed, moving)
     if str(path).endswith(".npz"):
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-            np.savez_compressed(stream, field.astype(np.float16))
+            np.savez_compressed(stream, field)
     else:
         save_array(field, fixed, path)
 
@@ -111,6 +125,6 @@ def _load(path: Path) -> NDArray[np.floating]:
     return arrays[0]
 
 
-def _indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """(I, J, K, 3): the index of every voxel."""
+def voxel_indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:
+    """(I, J, K, 3): the index of every voxel of an array of this shape."""
     return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij"), axis=-1)

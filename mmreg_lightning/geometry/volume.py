@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from mmreg_lightning.errors import UserError
@@ -15,14 +17,20 @@ class Volume:
     """``data`` (C, I, J, K) on ``grid``; float32 for images, int64 for label maps.
 
     ``native`` is the layout in which results on this grid are written: that of the file it was read from, or
-    the grid itself when none is given. ``path`` names the volume in messages.
+    the grid itself when none is given. ``path`` names the volume in messages. ``stored`` is the number type of
+    the file, None where there was none.
 
     Raises:
         ValueError: the shape of ``data`` or of ``native`` is not that of the grid.
     """
 
     def __init__(
-        self, data: torch.Tensor, grid: Grid, native: NativeGrid | None = None, path: Path | None = None
+        self,
+        data: torch.Tensor,
+        grid: Grid,
+        native: NativeGrid | None = None,
+        path: Path | None = None,
+        stored: np.dtype[Any] | None = None,
     ) -> None:
         if data.ndim != 4 or tuple(data.shape[1:]) != grid.shape:
             raise ValueError(f"data of shape {tuple(data.shape)} on a grid of shape {grid.shape}")
@@ -32,6 +40,7 @@ class Volume:
         self.grid = grid
         self.native = NativeGrid.of(grid) if native is None else native
         self.path = path
+        self.stored = stored
 
     def with_data(self, data: torch.Tensor) -> Volume:
         """Other values (C, I, J, K) on the same grid, to be written in the same layout."""

@@ -24,8 +24,8 @@ class ConvexAdamPeer:
         from convexAdam.convex_adam_MIND import convex_adam_pt
 
         from mmreg_lightning.geometry.fields import write_itk_field
+        from mmreg_lightning.geometry.images import read_image
         from mmreg_lightning.geometry.l2r_fields import from_l2r
-        from mmreg_lightning.geometry.nifti import read_image
         from mmreg_lightning.geometry.resample import resample_volume
 
         torch.set_num_threads(threads)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from mmreg_lightning.errors import non_negative, positive_int
 from mmreg_lightning.functional.energy import diffusion_energy, feature_ssd
-from mmreg_lightning.functional.resize import carried_displacement, pyramid, resize_displacement
+from mmreg_lightning.functional.resize import carried_displacement, resize_displacement
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.solvers.protocol import Progress, crop, is_factors, step_counter
+from mmreg_lightning.solvers.protocol import Progress, crop, is_factors, step_counter, total_weight, weighted_pyramid
 
 
 class AdamRefinement:
@@ -53,13 +53,14 @@ class AdamRefinement:
         start: Tensor,
         weight: Tensor | None = None,
         step_done: Callable[[], None] | None = None,
+        moving_weight: Tensor | None = None,
     ) -> Tensor:
         """The displacement of least energy that is found from ``start``.
 
         Args:
             fixed, moving: (B, C, I, J, K).
             start: (B, 3, I, J, K) in voxels.
-            weight: see ``Solver``.
+            weight, moving_weight: see ``Solver``.
             step_done: called after each iteration.
 
         Returns:
@@ -70,13 +71,15 @@ class AdamRefinement:
         # Registration runs without gradients, training's validation in inference mode: neither may reach this far.
         with torch.inference_mode(False), torch.enable_grad():
             fixed, moving = fixed.clone().detach(), moving.clone().detach()
-            trust = None if weight is None else weight.clone().detach()
+            trusts = [None if w is None else w.clone().detach() for w in (weight, moving_weight)]
             control = resize_displacement(start, coarse).clone().detach().requires_grad_()
             optimizer = torch.optim.Adam([control], lr=self.learning_rate)
             for _ in range(self.iterations):
                 smooth = gaussian_smooth(control, self.smoothing)
-                warped = warp(moving, resize_displacement(smooth, shape))
-                energy = feature_ssd(fixed, warped, trust) + self.weight * diffusion_energy(smooth)
+                displacement = resize_displacement(smooth, shape)
+                # Without a gradient: the energy must not fall by moving to where nothing is trusted.
+                trust = total_weight(trusts[0], trusts[1], displacement.detach())
+                energy = feature_ssd(fixed, warp(moving, displacement), trust) + self.weight * diffusion_energy(smooth)
                 optimizer.zero_grad()
                 energy.backward()
                 optimizer.step()
@@ -103,14 +106,18 @@ class AdamSolver:
         self.levels = list(levels)
 
     def __call__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor | None = None, progress: Progress | None = None
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        weight: Tensor | None = None,
+        progress: Progress | None = None,
+        moving_weight: Tensor | None = None,
     ) -> Tensor:
         """See ``Solver``."""
         step_done = step_counter(self.refinement.iterations * len(self.levels), progress)
         displacement: Tensor | None = None
-        maps = (fixed, moving) if weight is None else (fixed, moving, weight)
-        for f, m, *w in pyramid(maps, self.levels):
+        for f, m, w, mw in weighted_pyramid(fixed, moving, weight, moving_weight, self.levels):
             start = carried_displacement(displacement, f)
-            displacement = self.refinement(f, m, start, w[0] if w else None, step_done)
+            displacement = self.refinement(f, m, start, w, step_done, mw)
         assert displacement is not None
         return crop(displacement, self.levels[-1], fixed.shape[2:])

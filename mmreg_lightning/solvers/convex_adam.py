@@ -43,7 +43,12 @@ class ConvexAdamSolver:
 
     @torch.no_grad()
     def __call__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor | None = None, progress: Progress | None = None
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        weight: Tensor | None = None,
+        progress: Progress | None = None,
+        moving_weight: Tensor | None = None,
     ) -> Tensor:
         """See ``Solver``.
 
@@ -59,20 +64,19 @@ class ConvexAdamSolver:
         step_done = step_counter(2 * len(fixed) + self.refinement.iterations, progress)
         padded = [pad_to_multiple(x, self.grid_spacing) for x in (fixed, moving)]
         f, m = (pool(x, self.grid_spacing) for x in padded)
-        w = None if weight is None else pool(weight, self.grid_spacing)
+        w, mw = (None if x is None else pool(x, self.grid_spacing) for x in (weight, moving_weight))
         found = []
         for index in range(len(f)):
             one = slice(index, index + 1)
-            trust = None if w is None else w[one]
-            forward = self._search(f[one], m[one], trust)
+            trusts = [None if x is None else x[one] for x in (w, mw)]
+            forward = self._search(f[one], m[one], trusts[0])
             step_done()
-            # Trust is in places of the fixed image; seen from the moving one they are not known yet.
-            backward = self._search(m[one], f[one], None)
+            backward = self._search(m[one], f[one], trusts[1])
             step_done()
             found.append(_consistent(forward, backward))
         coarse = torch.cat(found)
         start = crop(resize_displacement(coarse, padded[0].shape[2:]), 1, shape)
-        return self.refinement(fixed, moving, start, weight, step_done)
+        return self.refinement(fixed, moving, start, weight, step_done, moving_weight)
 
     def _search(self, fixed: Tensor, moving: Tensor, weight: Tensor | None) -> Tensor:
         cost = correlation_volume(fixed, moving, self.radius, weight)

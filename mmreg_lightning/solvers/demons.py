@@ -9,9 +9,17 @@ from torch import Tensor
 
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.functional.resize import carried_displacement, pyramid
+from mmreg_lightning.functional.resize import carried_displacement
 from mmreg_lightning.functional.taylor import feature_gradient
-from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, is_factors, step_counter
+from mmreg_lightning.solvers.protocol import (
+    MIN_SIDE,
+    Progress,
+    crop,
+    is_factors,
+    step_counter,
+    total_weight,
+    weighted_pyramid,
+)
 
 
 class DemonsSolver:
@@ -43,7 +51,12 @@ class DemonsSolver:
 
     @torch.no_grad()
     def __call__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor | None = None, progress: Progress | None = None
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        weight: Tensor | None = None,
+        progress: Progress | None = None,
+        moving_weight: Tensor | None = None,
     ) -> Tensor:
         """See ``Solver``.
 
@@ -58,12 +71,13 @@ class DemonsSolver:
             )
         step_done = step_counter(sum(self.iterations), progress)
         displacement: Tensor | None = None
-        maps = (fixed, moving) if weight is None else (fixed, moving, weight)
-        for (f, m, *w), count in zip(pyramid(maps, self.levels), self.iterations, strict=True):
+        levels = zip(weighted_pyramid(fixed, moving, weight, moving_weight, self.levels), self.iterations, strict=True)
+        for (f, m, w, mw), count in levels:
             displacement = carried_displacement(displacement, f)
             gradient = feature_gradient(f)
             for _ in range(count):
-                update = self.step.update(f, m, displacement, fixed_gradient=gradient, weight=w[0] if w else None)
+                trust = total_weight(w, mw, displacement)
+                update = self.step.update(f, m, displacement, fixed_gradient=gradient, weight=trust)
                 displacement = self.step.advance(displacement, update)
                 step_done()
         assert displacement is not None

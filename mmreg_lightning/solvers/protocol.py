@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor
 
-from mmreg_lightning.functional.resize import resize_displacement
+from mmreg_lightning.functional.resize import pyramid, resize_displacement
+from mmreg_lightning.functional.warp import warp
 
 Progress = Callable[[int, int], None]
 """Called with (iterations done, iterations in all)."""
@@ -19,7 +20,12 @@ class Solver(Protocol):
     """Estimates the displacement that aligns two feature maps."""
 
     def __call__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor | None = None, progress: Progress | None = None
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        weight: Tensor | None = None,
+        progress: Progress | None = None,
+        moving_weight: Tensor | None = None,
     ) -> Tensor:
         """Register features.
 
@@ -27,6 +33,8 @@ class Solver(Protocol):
             fixed, moving: (B, C, I, J, K) on one common grid.
             weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the fixed features.
             progress: told of each iteration.
+            moving_weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the moving features; it moves with
+                them.
 
         Returns:
             (B, 3, I, J, K) in voxels of that grid, fixed to moving.
@@ -43,6 +51,29 @@ def step_counter(total: int, progress: Progress | None) -> Callable[[], None]:
             progress(next(done), total)
 
     return step_done
+
+
+def total_weight(weight: Tensor | None, moving_weight: Tensor | None, displacement: Tensor) -> Tensor | None:
+    """Trust in each place of the fixed features under a displacement, from that in both images; None is 1 everywhere.
+
+    Args:
+        weight, moving_weight: (B, 1, I, J, K), see ``Solver``.
+        displacement: (B, 3, I, J, K) in voxels.
+    """
+    if moving_weight is None:
+        return weight
+    warped = warp(moving_weight, displacement)
+    return warped if weight is None else weight * warped
+
+
+def weighted_pyramid(
+    fixed: Tensor, moving: Tensor, weight: Tensor | None, moving_weight: Tensor | None, factors: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
+    """Features and weights at each level of a pyramid; see ``Solver`` and ``pyramid``."""
+    given = [x for x in (weight, moving_weight) if x is not None]
+    for f, m, *weights in pyramid((fixed, moving, *given), factors):
+        rest = iter(weights)
+        yield f, m, None if weight is None else next(rest), None if moving_weight is None else next(rest)
 
 
 def is_factors(levels: object) -> bool:

@@ -15,8 +15,8 @@ from mmreg_lightning.data.phantom.dataset import write_phantom
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation import evaluate, summarise
 from mmreg_lightning.geometry.fields import write_itk_field
+from mmreg_lightning.geometry.images import read_image
 from mmreg_lightning.geometry.l2r_fields import write_l2r_field
-from mmreg_lightning.geometry.nifti import read_image
 from mmreg_lightning.inputs import pair_files, read_pair
 
 

@@ -19,7 +19,7 @@ from mmreg_lightning.geometry.fields import (
     write_itk_field,
 )
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.nifti import read_image
+from mmreg_lightning.geometry.images import read_image
 from mmreg_lightning.geometry.volume import Volume
 
 Save = Callable[..., Path]

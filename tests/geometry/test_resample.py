@@ -7,7 +7,7 @@ import torch
 
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.nifti import read_image
+from mmreg_lightning.geometry.images import read_image
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 

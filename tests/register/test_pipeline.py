@@ -19,7 +19,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.raw_intensity import IntensityFeatures
 from mmreg_lightning.geometry.fields import read_itk_field
 from mmreg_lightning.geometry.frames import transform_points
-from mmreg_lightning.geometry.nifti import read_image
+from mmreg_lightning.geometry.images import read_image
 from mmreg_lightning.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
 
 QUICK = ["solver.iterations=4"]
@@ -170,7 +170,14 @@ def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tm
     fixed, moving = write_scene("f"), write_scene("m", shift=(3, 0, 0))
     files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels)
     out = tmp_path / "a" / "b"
-    register_files(files, out, checkpoint=checkpoint, overrides=QUICK, command="mmreg-register ${x}")
+    register_files(
+        files,
+        out,
+        checkpoint=checkpoint,
+        overrides=QUICK,
+        command="mmreg-register ${x}",
+        field_formats=("itk", "l2r", "fsl", "torch"),
+    )
     assert sorted(p.name for p in out.iterdir()) == sorted(OUTPUTS)
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics) == {
@@ -225,7 +232,7 @@ class RecordingSolver:
 
     weight: torch.Tensor | None = None
 
-    def __call__(self, fixed, moving, weight=None, progress=None):
+    def __call__(self, fixed, moving, weight=None, progress=None, moving_weight=None):
         self.weight = weight
         return fixed.new_zeros(1, 3, *fixed.shape[2:])
 

@@ -119,3 +119,21 @@ def test_convex_adam_needs_room():
 def test_unusable_values(name, override):
     with pytest.raises(UserError, match=override.split("=")[0].split(".")[-1]):
         build(name, override)
+
+
+def test_what_is_not_trusted_in_the_moving_image_moves_with_it(moved, name):
+    fixed, moving, t = moved((32, 32, 32), (4.0, 0.0, 0.0))
+    # The moving image's far part is of something else. On the fixed grid it begins 4 voxels earlier.
+    spoilt = moving.clone()
+    spoilt[:, :, 20:] = 0.5
+    mask = torch.ones(1, 1, 32, 32, 32)
+    mask[:, :, 20:] = 0
+    solver = build(name)
+    seen = (..., slice(8, 15), slice(8, -8), slice(8, -8))
+
+    def error(u):
+        return float((u - t)[seen].abs().mean())
+
+    masked = error(solver(fixed, spoilt, moving_weight=mask))
+    assert masked < 0.5
+    assert masked < error(solver(fixed, spoilt))

@@ -1,4 +1,4 @@
-"""Reading and writing of images and label maps as NIfTI.
+"""Reading of images and label maps in any usual format, and writing of NIfTI.
 
 Every reader returns a canonical RAS+ array and remembers the file's own axis order (``Volume.native``);
 every writer restores it.
@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.grid import Grid, is_invertible
+from mmreg_lightning.geometry.itk_images import is_itk_path, load_itk_array
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
 
-_INTENT_VECTOR = 1007
+INTENT_VECTOR = 1007  # of displacement fields of ITK
 _LABEL_TOLERANCE = 1e-3  # rounding of label maps stored as float or with a scale factor
 
 
 def read_image(path: str | os.PathLike[str]) -> Volume:
-    """Read a scalar 3-D image.
+    """Read a scalar 3-D image: NIfTI and what else nibabel knows, NRRD, MetaImage, or a folder with a DICOM series.
 
     Returns:
         Volume with float32 ``data`` (1, I, J, K), axes in RAS+ order.
@@ -38,7 +39,15 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
         UserError: the file is missing or damaged, not 3-D (trailing axes of size 1 are dropped), not
             real-valued, has NaN or infinite voxels, is constant, or its affine is singular.
     """
-    array, native = load_array(path)
+    return image_of_array(*load_array(path), path)
+
+
+def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
+    """The image that ``read_image`` makes of voxels (I, J, K) and their layout; ``path`` names it.
+
+    Raises:
+        UserError: see ``read_image``.
+    """
     array = _drop_trailing_axes(array, path)
     with np.errstate(over="ignore"):
         data = array.astype(np.float32)
@@ -46,7 +55,7 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
         raise UserError(f"the image {path} has NaN or infinite voxels")
     if data.min() == data.max():
         raise UserError(f"the image {path} is constant: every voxel is {data.flat[0]:g}")
-    return _volume(data, native, path)
+    return _volume(data, native, path, array.dtype)
 
 
 def read_labels(path: str | os.PathLike[str]) -> Volume:
@@ -59,7 +68,39 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
         UserError: as ``read_image`` (a constant map is allowed), or values that are not whole or are
             negative.
     """
-    array, native = load_array(path)
+    return labels_of_array(*load_array(path), path)
+
+
+def read_mask(path: str | os.PathLike[str]) -> Volume:
+    """Read a mask: a label map whose values other than 0 all mean "inside".
+
+    Returns:
+        Volume with float32 ``data`` (1, I, J, K), 0 or 1, axes in RAS+ order.
+
+    Raises:
+        UserError: as ``read_labels``, or the mask is empty.
+    """
+    return mask_of_labels(read_labels(path))
+
+
+def mask_of_labels(labels: Volume) -> Volume:
+    """The mask of a label map; see ``read_mask``.
+
+    Raises:
+        UserError: every voxel is 0.
+    """
+    if not labels.data.any():
+        raise UserError(f"the mask {labels.path} is empty: every voxel is 0")
+    return Volume((labels.data != 0).float(), labels.grid, labels.native, labels.path)
+
+
+def labels_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
+    """The label map that ``read_labels`` makes of voxels (I, J, K) and their layout; ``path`` names it.
+
+    Raises:
+        UserError: see ``read_labels``.
+    """
+    stored = array.dtype
     array = _drop_trailing_axes(array, path)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
@@ -72,14 +113,25 @@ def read_labels(path: str | os.PathLike[str]) -> Volume:
     data = array.astype(np.int64)
     if data.min() < 0:
         raise UserError(f"the label map {path} has negative values, such as {data.min()}")
-    return _volume(data, native, path)
+    return _volume(data, native, path, stored)
 
 
-def write_image(volume: Volume, path: str | os.PathLike[str], like: Volume | None = None) -> None:
+def write_image(
+    volume: Volume,
+    path: str | os.PathLike[str],
+    like: Volume | None = None,
+    dtype: np.dtype[Any] | None = None,
+) -> None:
     """Write a volume in its native axis order, or in that of ``like``, which lies on the same grid.
 
-    Images are written as float32, label maps as the smaller of int16 and int32 that holds them; several
-    channels become the fourth axis of the file.
+    Several channels become the fourth axis of the file.
+
+    Args:
+        volume: image or label map.
+        path: name ending in .nii or .nii.gz.
+        like: gives the axis order.
+        dtype: number type of the file, such as that of the image that was warped; values are rounded to it and cut
+            off at its limits. None is float32 for images, and the smaller of int16 and int32 for label maps.
 
     Raises:
         ValueError: ``like`` is on another grid.
@@ -92,7 +144,9 @@ def write_image(volume: Volume, path: str | os.PathLike[str], like: Volume | Non
     array = np.moveaxis(volume.data.detach().cpu().numpy(), 0, -1)
     if array.shape[-1] == 1:
         array = array[..., 0]
-    if array.dtype.kind == "f":
+    if dtype is not None:
+        array = _as_type(array, dtype)
+    elif array.dtype.kind == "f":
         array = array.astype(np.float32)
     else:
         array = array.astype(np.int16 if array.max() <= np.iinfo(np.int16).max else np.int32)
@@ -107,6 +161,11 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
             voxels are not real numbers.
     """
     file = Path(path)
+    if is_itk_path(file):
+        array, native = load_itk_array(file)
+        if not is_invertible(native.affine):
+            raise UserError(f"{file} has a singular affine {native.affine.tolist()}")
+        return array, native
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     try:
@@ -128,8 +187,10 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
     return array, NativeGrid((i, j, k), affine)
 
 
-def save_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, vectors: bool = False) -> None:
-    """Write an array in the axis order of the file, atomically; ``vectors`` sets the intent ITK asks for."""
+def save_array(
+    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, intent: int | None = None
+) -> None:
+    """Write an array in the axis order of the file, atomically; ``intent`` is a code of the NIfTI standard."""
     image = nib.Nifti1Image(array, native.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, code=1)
@@ -139,8 +200,8 @@ def save_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[
     else:
         # A quaternion cannot hold a shear (gantry tilt): leave the sform as the only word on geometry.
         image.set_qform(None, code=0)
-    if vectors:
-        image.header.set_intent(_INTENT_VECTOR)
+    if intent is not None:
+        image.header.set_intent(intent, allow_unknown=True)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 
@@ -148,7 +209,7 @@ def save_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[
 def has_vector_intent(path: str | os.PathLike[str]) -> bool:
     """Whether a file that ``load_array`` could read says that its fifth axis is a vector (intent 1007)."""
     header = nib.load(path).header
-    return isinstance(header, nib.Nifti1Header) and int(header["intent_code"]) == _INTENT_VECTOR
+    return isinstance(header, nib.Nifti1Header) and int(header["intent_code"]) == INTENT_VECTOR
 
 
 def _drop_trailing_axes(array: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -157,7 +218,20 @@ def _drop_trailing_axes(array: NDArray[Any], path: str | os.PathLike[str]) -> ND
     return array.reshape(array.shape[:3])
 
 
-def _volume(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
+def _as_type(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)
+    if dtype.kind not in "iu":
+        # NIfTI has no half precision, and few programs read more than double.
+        return array.astype(np.float64 if dtype.itemsize >= 8 else np.float32)
+    if dtype.itemsize == 8:
+        dtype = np.dtype(np.int32)  # many programs do not read 64-bit integers, and nibabel will not write them
+    limits = np.iinfo(dtype)
+    # In double: float32 has no number next to the largest int32.
+    return np.clip(np.rint(array.astype(np.float64)), limits.min, limits.max).astype(dtype.newbyteorder("="))
+
+
+def _volume(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], stored: np.dtype[Any]) -> Volume:
     # copy: torch takes neither negative strides nor the byte order of another machine.
     canonical = np.ascontiguousarray(native.to_canonical(array))
-    return Volume(torch.from_numpy(canonical)[None], native.canonical_grid, native, Path(path))
+    return Volume(torch.from_numpy(canonical)[None], native.canonical_grid, native, Path(path), stored)

@@ -1,0 +1,126 @@
+"""Images in the formats that NIfTI readers leave to ITK: NRRD, MetaImage and folders with a DICOM series."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.geometry.frames import RAS_TO_LPS
+from mmreg_lightning.geometry.native import NativeGrid
+
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".gipl.gz")
+"""File names that are read here; a folder is taken for a DICOM series."""
+_SLICE_TOLERANCE = 0.01  # of the distance of slices: rounding of the positions in the headers
+
+
+def is_itk_path(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names a folder, or a file of a format that is read here."""
+    return Path(path).is_dir() or str(path).lower().endswith(SUFFIXES)
+
+
+def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
+    """Voxels and layout of an image file or a DICOM folder.
+
+    Returns:
+        The array, (I, J, K) in ITK's axis order (I is the first index of ITK, the last of its buffer) with
+        components, if there are several, on a fourth axis; and where it lies.
+
+    Raises:
+        UserError: nothing is there, it cannot be read, it is not 3-D, or the folder holds no series, several, or one
+            whose slices are not evenly spaced.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    file = Path(path)
+    if not file.exists():
+        raise UserError(f"there is no file {file}")
+    try:
+        image = sitk.ReadImage(_series(file) if file.is_dir() else str(file))
+    except RuntimeError as error:
+        raise UserError(f"{file} is not an image that ITK can read, or is damaged") from error
+    return itk_array(image, str(file))
+
+
+def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
+    """Voxels and layout of a ``SimpleITK.Image``; see ``load_itk_array``.
+
+    Args:
+        image: of SimpleITK.
+        name: of the image, for messages.
+
+    Raises:
+        UserError: the image is not 3-D.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    if image.GetDimension() != 3:
+        raise UserError(f"{name} must be a 3-D image, but its shape is {image.GetSize()}")
+    array = sitk.GetArrayFromImage(image)
+    array = np.moveaxis(array, (0, 1, 2), (2, 1, 0))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    i, j, k = image.GetSize()
+    return array, NativeGrid((i, j, k), RAS_TO_LPS @ affine)
+
+
+def dicom_files(folder: Path) -> list[str]:
+    """The files of the one series in a folder, in the order of its slices; empty where there is none.
+
+    Raises:
+        UserError: the folder holds several series.
+    """
+    import SimpleITK as sitk  # noqa: N813
+
+    series = list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
+    if len(series) > 1:
+        counts = [len(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in series]
+        listed = ", ".join(f"{uid} ({count} files)" for uid, count in zip(series, counts, strict=True))
+        raise UserError(f"{folder} holds {len(series)} DICOM series, name a folder with one of them: {listed}")
+    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])) if series else []
+
+
+def _series(folder: Path) -> list[str]:
+    names = dicom_files(folder)
+    if not names:
+        raise UserError(f"the folder {folder} holds no DICOM series")
+    _check_slices(folder, names)
+    return names
+
+
+def _check_slices(folder: Path, names: list[str]) -> None:
+    """ITK believes the first two slices: a missing one would shift all that follow it."""
+    import SimpleITK as sitk  # noqa: N813
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    origins, normal = [], np.zeros(3)
+    for name in names:
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        if reader.GetSize()[2:] not in ((), (1,)):
+            return  # one file holds all slices
+        origins.append(reader.GetOrigin())
+        normal = np.array(reader.GetDirection()).reshape(3, 3)[:, 2]
+    if len(names) < 2:
+        raise UserError(f"the DICOM series in {folder} has a single slice: it must be a volume")
+    steps = np.diff(np.array(origins), axis=0)
+    distances = steps @ normal
+    typical = float(np.median(distances))
+    uneven = np.abs(distances - typical) > max(_SLICE_TOLERANCE * abs(typical), 1e-3)
+    if uneven.any() or typical == 0:
+        where = int(np.flatnonzero(uneven)[0]) if uneven.any() else 0
+        raise UserError(
+            f"the slices of the DICOM series in {folder} are not evenly spaced: {Path(names[where + 1]).name} is "
+            f"{distances[where]:.4g} mm from the slice before it, most are {typical:.4g} mm"
+        )
+    if np.abs(steps - distances[:, None] * normal).max() > max(_SLICE_TOLERANCE * abs(typical), 1e-3):
+        raise UserError(
+            f"the slices of the DICOM series in {folder} are sheared (a tilted gantry), which ITK would straighten "
+            "silently: resample the series first"
+        )

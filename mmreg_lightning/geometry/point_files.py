@@ -1,0 +1,172 @@
+"""Files of points: CSV tables, 3D Slicer's markups, and meshes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import atomic_path, write_json
+from mmreg_lightning.geometry.frames import RAS_TO_LPS, transform_points
+from mmreg_lightning.geometry.native import NativeGrid
+
+PointsFrame = Literal["voxel", "ras", "lps"]
+POINTS_FRAMES: tuple[PointsFrame, ...] = get_args(PointsFrame)
+MESH_SUFFIXES = (".ply", ".vtk", ".vtu", ".stl", ".obj", ".off")
+POINT_SUFFIXES = (".csv", ".json", *MESH_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class PointFile:
+    """Points of a file, and how to write others in their place.
+
+    Attributes:
+        points: (N, 3), world RAS mm.
+        write: takes (N, 3), world RAS mm, and a path of the same ending; everything else in the file is kept.
+    """
+
+    points: NDArray[np.float64]
+    write: Callable[[NDArray[np.float64], Path], None]
+
+
+def is_point_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file name is one of points, by its ending."""
+    return str(path).lower().endswith(POINT_SUFFIXES)
+
+
+def read_points(
+    path: str | os.PathLike[str],
+    frame: PointsFrame | None = None,
+    source: NativeGrid | None = None,
+    target: NativeGrid | None = None,
+) -> PointFile:
+    """Read a file of points.
+
+    Args:
+        path: ``.csv`` (the first three columns are coordinates, a header and further columns are kept), ``.json``
+            (3D Slicer's .mrk.json, which names its own frame), or a mesh that meshio reads.
+        frame: of the coordinates; must be given for everything but markups. ``voxel`` is array indices of the image
+            file, ``ras`` and ``lps`` world mm; Slicer saves meshes in LPS.
+        source: layout of the image in whose voxels the points are; for ``voxel``.
+        target: layout of the image in whose voxels they are written; for ``voxel``.
+
+    Raises:
+        UserError: the file is missing, damaged, or has no points; no frame, or no image for ``voxel``.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    if file.suffix.lower() == ".json":
+        return _read_markups(file)
+    if frame is None:
+        raise UserError(f"{file}: --points-frame voxel, ras or lps must say in which coordinates its points are")
+    if frame == "voxel" and (source is None or target is None):
+        raise UserError(
+            f"--points-frame voxel: --points-image must name the image in whose voxels {file} is, and --reference that "
+            "in whose voxels to write"
+        )
+    to_ras, from_ras = _frame_matrices(frame, source, target)
+    return _read_csv(file, to_ras, from_ras) if file.suffix.lower() == ".csv" else _read_mesh(file, to_ras, from_ras)
+
+
+def _frame_matrices(
+    frame: PointsFrame, source: NativeGrid | None, target: NativeGrid | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if frame == "voxel":
+        assert source is not None and target is not None, "checked by the caller"
+        return source.affine, np.linalg.inv(target.affine).astype(np.float64)
+    matrix = RAS_TO_LPS if frame == "lps" else np.eye(4)
+    return matrix, matrix
+
+
+def _read_csv(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.float64]) -> PointFile:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not a readable CSV file") from error
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    header = [] if not rows or _numbers(rows[0]) is not None else [rows.pop(0)]
+    coordinates = []
+    for number, row in enumerate(rows, start=1 + len(header)):
+        numbers = _numbers(row)
+        if numbers is None:
+            raise UserError(f"{file}: row {number} does not begin with three numbers: {','.join(row)}")
+        coordinates.append(numbers)
+    if not coordinates:
+        raise UserError(f"{file} holds no points")
+
+    def write(points: NDArray[np.float64], out: Path) -> None:
+        moved = transform_points(from_ras, points)
+        with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerows(header)
+            for place, row in zip(moved, rows, strict=True):
+                writer.writerow([*(f"{value:.6f}" for value in place), *row[3:]])
+
+    return PointFile(transform_points(to_ras, coordinates), write)
+
+
+def _numbers(row: list[str]) -> list[float] | None:
+    try:
+        values = [float(cell) for cell in row[:3]]
+    except ValueError:
+        return None
+    return values if len(values) == 3 and np.isfinite(values).all() else None
+
+
+def _read_markups(file: Path) -> PointFile:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        nodes = [
+            (RAS_TO_LPS if node.get("coordinateSystem", "LPS") in ("LPS", "1", 1) else np.eye(4), point)
+            for node in content["markups"]
+            for point in node["controlPoints"]
+            if point.get("position") is not None
+        ]
+        positions = np.array([point["position"] for _, point in nodes], dtype=np.float64).reshape(-1, 3)
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is not a markups file of 3D Slicer (.mrk.json), or is damaged") from error
+    if not nodes or not np.isfinite(positions).all():
+        raise UserError(f"{file} holds no points, or points that are not finite")
+    matrices = [matrix for matrix, _ in nodes]
+
+    def write(points: NDArray[np.float64], out: Path) -> None:
+        for matrix, place, (_, point) in zip(matrices, points, nodes, strict=True):
+            point["position"] = transform_points(matrix, place).tolist()
+        write_json(out, content)
+
+    return PointFile(np.stack([transform_points(m, p) for m, p in zip(matrices, positions, strict=True)]), write)
+
+
+def _read_mesh(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.float64]) -> PointFile:
+    import meshio
+
+    try:
+        with redirect_stdout(io.StringIO()):  # meshio prints what it could not read
+            mesh: Any = meshio.read(file)
+    # meshio leaves the process where no reader fits, and each of its readers fails in its own way.
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{file} is not a mesh that meshio reads ({', '.join(MESH_SUFFIXES)}; of VTK's legacy files only "
+            "unstructured grids, so save surfaces as .ply)"
+        ) from error
+    coordinates = np.asarray(mesh.points, dtype=np.float64)
+    if coordinates.ndim != 2 or coordinates.shape[1] != 3 or not len(coordinates):
+        raise UserError(f"{file} holds no points in three dimensions")
+
+    def write(points: NDArray[np.float64], out: Path) -> None:
+        mesh.points = transform_points(from_ras, points).astype(mesh.points.dtype)
+        with atomic_path(out) as temporary, redirect_stdout(io.StringIO()):
+            mesh.write(temporary)
+
+    return PointFile(transform_points(to_ras, coordinates), write)

@@ -1,0 +1,161 @@
+"""The files that a registration leaves in its folder."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from mmreg_lightning import __version__
+from mmreg_lightning.files import sha256, write_json, write_text
+from mmreg_lightning.functional.gradient import jacobian_determinant
+from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
+from mmreg_lightning.geometry.images import write_image
+from mmreg_lightning.geometry.transform_files import write_affine
+from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.geometry.world_transforms import FieldTransform, transform_displacement
+from mmreg_lightning.inputs import PairData
+from mmreg_lightning.memory import peak_memory_mb
+from mmreg_lightning.registration import Registration, Stopwatch
+from mmreg_lightning.report import write_report
+from mmreg_lightning.scores import Scores
+from mmreg_lightning.settings import Settings
+
+_FIELDS = tuple(field_name(stem, kind) for stem in ("displacement", "inverse") for kind in FIELD_FORMATS)
+OUTPUTS = (
+    "warped.nii.gz",
+    "warped_labels.nii.gz",
+    *_FIELDS,
+    "affine.tfm",
+    "jacobian.nii.gz",
+    "run.yaml",
+    "report.png",
+    "metrics.json",
+)
+"""All files that can come out, in the order in which they are written: where the last one lies, all others do."""
+
+
+@dataclass(frozen=True)
+class RegisteredPair:
+    """A pair with everything that is known about it after its registration.
+
+    Attributes:
+        pair: images, labels, landmarks, masks.
+        settings: what it was registered with.
+        spacing: of the working grid, mm.
+        affine: what preceded the solver: a kind, or the name of a file.
+        registration: fields and features.
+        warped: the moving image on the fixed image's grid.
+        warped_labels: the moving label map there, where there is one.
+        scores: of the registration.
+        watch: seconds so far.
+    """
+
+    pair: PairData
+    settings: Settings
+    spacing: float | Sequence[float]
+    affine: str
+    registration: Registration
+    warped: Volume
+    warped_labels: Volume | None
+    scores: Scores
+    watch: Stopwatch
+
+    def inverse_displacement(self) -> Tensor:
+        """(1, 3, I', J', K'), voxels of the moving image's RAS+ grid, moving to fixed."""
+        field = FieldTransform(self.registration.displacement[0], self.pair.fixed.grid)
+        return transform_displacement(field.inverse(), self.pair.moving.grid)
+
+
+def write_outputs(
+    result: RegisteredPair,
+    folder: Path,
+    provenance: Mapping[str, Any],
+    field_formats: Sequence[FieldFormat] = ("itk",),
+    full: bool = True,
+) -> dict[str, Any]:
+    """Write all files of a registration; those of an earlier one in the folder are removed first.
+
+    Args:
+        result: of the registration.
+        folder: exists and is writable.
+        provenance: what run.yaml says about the run, see ``describe_run``.
+        field_formats: of the displacement and of its inverse.
+        full: False leaves out the inverse and the Jacobian map.
+
+    Returns:
+        The content of metrics.json.
+    """
+    pair, registration, watch = result.pair, result.registration, result.watch
+    with watch.stage("write"):
+        # Stopped half-way, the folder must not hold a mixture of old and new files.
+        for name in reversed(OUTPUTS):
+            (folder / name).unlink(missing_ok=True)
+        write_image(result.warped, folder / "warped.nii.gz", like=pair.fixed, dtype=pair.moving.stored)
+        if result.warped_labels is not None and pair.moving_labels is not None:
+            labels = folder / "warped_labels.nii.gz"
+            write_image(result.warped_labels, labels, like=pair.fixed, dtype=pair.moving_labels.stored)
+        for kind in field_formats:
+            write_field(registration.displacement, pair.fixed, pair.moving, folder, "displacement", kind)
+        write_affine(registration.initial, folder / "affine.tfm")
+    if full:
+        with watch.stage("inverse"):
+            inverse = result.inverse_displacement()
+            for kind in field_formats:
+                write_field(inverse, pair.moving, pair.fixed, folder, "inverse", kind)
+        with watch.stage("jacobian"):
+            jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
+            write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
+    run = {
+        **provenance,
+        "settings": _plain(result),
+        "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
+    }
+    write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
+    with watch.stage("report"):
+        write_report(folder / "report.png", pair, result.settings, registration, result.warped, result.scores)
+    metrics = {
+        **asdict(result.scores),
+        "seconds": {**watch.seconds, "total": watch.total()},
+        "peak_memory_mb": peak_memory_mb(),
+    }
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, Any]:
+    """The command, versions of the programs, and paths and checksums of the inputs, as run.yaml holds them."""
+    return {
+        "command": command,
+        "versions": {
+            "mmreg_lightning": __version__,
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "inputs": {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
+    }
+
+
+def _plain(result: RegisteredPair) -> dict[str, Any]:
+    settings = result.settings
+    spacing = result.spacing
+    return {
+        "features": dict(settings.features_config),
+        "fixed_modality": settings.fixed_modality,
+        "moving_modality": settings.moving_modality,
+        "normalisation": {
+            name: dict(settings.normalisation[name])
+            for name in dict.fromkeys((settings.fixed_modality, settings.moving_modality))
+        },
+        "spacing_mm": spacing if isinstance(spacing, float | int) else list(spacing),
+        "affine": result.affine,
+        "solver": dict(settings.solver_config),
+    }
