@@ -145,7 +145,7 @@ def write_image(
     if array.shape[-1] == 1:
         array = array[..., 0]
     if dtype is not None:
-        array = _as_type(array, dtype)
+        array = as_stored(array, dtype)
     elif array.dtype.kind == "f":
         array = array.astype(np.float32)
     else:
@@ -218,7 +218,8 @@ def _drop_trailing_axes(array: NDArray[Any], path: str | os.PathLike[str]) -> ND
     return array.reshape(array.shape[:3])
 
 
-def _as_type(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values in a file's number type: rounded to it, cut off at its limits, and of one that many programs read."""
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)
     if dtype.kind not in "iu":

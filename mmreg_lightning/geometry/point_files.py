@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -152,7 +152,8 @@ def _read_mesh(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.flo
     import meshio
 
     try:
-        with redirect_stdout(io.StringIO()):  # meshio prints what it could not read
+        # meshio prints what it could not read, and its sums of the header of a text file overflow.
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), np.errstate(over="ignore"):
             mesh: Any = meshio.read(file)
     # meshio leaves the process where no reader fits, and each of its readers fails in its own way.
     except (Exception, SystemExit) as error:

@@ -1,0 +1,142 @@
+"""The Python call that does what ``mmreg-register`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmreg_lightning.files import new_output_dir
+from mmreg_lightning.geometry.field_formats import FieldFormat
+from mmreg_lightning.geometry.images import mask_of_labels
+from mmreg_lightning.geometry.in_memory import Library, image_for, library_of, volume_of
+from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.geometry.world_transforms import FieldTransform
+from mmreg_lightning.inputs import checked_pair
+from mmreg_lightning.outputs import RegisteredPair, describe_run, write_outputs
+from mmreg_lightning.pipeline import check_free, register_data
+from mmreg_lightning.scores import Scores
+from mmreg_lightning.settings import resolve_settings
+from mmreg_lightning.solvers.protocol import Progress
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Result of ``register``.
+
+    Attributes:
+        details: everything in the package's own terms.
+        library: in whose images the warped ones are given, that of the moving image (nibabel's for files).
+    """
+
+    details: RegisteredPair
+    library: Library
+
+    @property
+    def warped(self) -> Any:
+        """The moving image on the fixed image's own grid, in the moving image's number type."""
+        return self._image(self.details.warped, self.details.pair.moving)
+
+    @property
+    def warped_labels(self) -> Any:
+        """The moving label map on the fixed image's own grid; None where there is none."""
+        labels = self.details.pair.moving_labels
+        return None if labels is None else self._image(self.details.warped_labels, labels)
+
+    @property
+    def displacement(self) -> Tensor:
+        """(1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving, the initial affine in it."""
+        return self.details.registration.displacement
+
+    @property
+    def transform(self) -> FieldTransform:
+        """Maps points (N, 3), world RAS mm, of the fixed to the moving image; it has an ``inverse()``."""
+        return FieldTransform(self.displacement[0], self.details.pair.fixed.grid)
+
+    @property
+    def scores(self) -> Scores:
+        """Dice, folds and so on, as in metrics.json."""
+        return self.details.scores
+
+    def write(
+        self, folder: str | Path, field_formats: Sequence[FieldFormat] = ("itk",), overwrite: bool = False
+    ) -> Path:
+        """Write the files that ``mmreg-register`` writes.
+
+        Args:
+            folder: created if need be.
+            field_formats: see ``write_field``.
+            overwrite: replace the results of an earlier registration there.
+
+        Raises:
+            UserError: the folder holds results, or cannot be written to.
+        """
+        check_free(folder, overwrite)
+        with new_output_dir(folder) as out:
+            write_outputs(self.details, out, describe_run({}, "mmreg_lightning.register"), field_formats)
+        return out
+
+    def _image(self, volume: Volume | None, like: Volume) -> Any:
+        assert volume is not None
+        fixed = self.details.pair.fixed
+        return image_for(Volume(volume.data, fixed.grid, fixed.native), self.library, like.stored)
+
+
+def register(
+    fixed: Any,
+    moving: Any,
+    *,
+    checkpoint: str | Path | None = None,
+    fixed_modality: str | None = None,
+    moving_modality: str | None = None,
+    fixed_labels: Any = None,
+    moving_labels: Any = None,
+    fixed_mask: Any = None,
+    moving_mask: Any = None,
+    affine: str = "none",
+    spacing: float | None = None,
+    solver: str | None = None,
+    overrides: Sequence[str] = (),
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Registered:
+    """Register two images.
+
+    Args:
+        fixed, moving: paths, or 3-D images of SimpleITK, TorchIO or nibabel, in any mixture.
+        checkpoint, fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
+        fixed_labels, moving_labels, fixed_mask, moving_mask: on the grids of their images, see ``PairFiles``.
+        affine: ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, or a transform file of ITK or ANTs.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: called with (iterations done, iterations in all).
+
+    Raises:
+        UserError: an image or option cannot be used.
+    """
+    settings = resolve_settings(
+        checkpoint,
+        fixed_modality=fixed_modality,
+        moving_modality=moving_modality,
+        spacing=spacing,
+        solver=solver,
+        overrides=overrides,
+    )
+    named = {
+        "fixed_labels": fixed_labels,
+        "moving_labels": moving_labels,
+        "fixed_mask": fixed_mask,
+        "moving_mask": moving_mask,
+    }
+    maps = {name: None if image is None else volume_of(image, name, labels=True) for name, image in named.items()}
+    masks = [None if maps[name] is None else mask_of_labels(maps[name]) for name in ("fixed_mask", "moving_mask")]  # type: ignore[arg-type]
+    pair = checked_pair(
+        volume_of(fixed, "fixed"),
+        volume_of(moving, "moving"),
+        (maps["fixed_labels"], maps["moving_labels"]),
+        (masks[0], masks[1]),
+    )
+    details = register_data(pair, settings, affine=affine, device=device, progress=progress)
+    return Registered(details, library_of(moving))

@@ -1,0 +1,100 @@
+"""Images of other libraries in memory: SimpleITK, TorchIO, nibabel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Literal
+
+import nibabel as nib
+import numpy as np
+import torch
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.geometry.frames import RAS_TO_LPS
+from mmreg_lightning.geometry.grid import Grid, is_invertible
+from mmreg_lightning.geometry.images import as_stored, image_of_array, labels_of_array, load_array
+from mmreg_lightning.geometry.itk_images import itk_array
+from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.geometry.volume import Volume
+
+Library = Literal["nibabel", "SimpleITK", "torchio"]
+
+
+def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
+    """An image or label map of any library, checked as one that is read from a file.
+
+    Args:
+        image: path, ``Volume``, or image of SimpleITK, TorchIO or nibabel.
+        name: stands for the file name in messages.
+        labels: it is a label map or mask.
+
+    Raises:
+        UserError: the type is unknown, or the image cannot be used; see ``read_image`` and ``read_labels``.
+    """
+    if isinstance(image, Volume):
+        return image
+    path = image if isinstance(image, str | os.PathLike) else name
+    array, native = load_array(image) if isinstance(image, str | os.PathLike) else _array_of(image, name)
+    if not is_invertible(native.affine):
+        raise UserError(f"{path} has a singular affine {native.affine.tolist()}")
+    return labels_of_array(array, native, path) if labels else image_of_array(array, native, path)
+
+
+def library_of(image: Any) -> Library:
+    """The library to which an image belongs; nibabel's for files and ``Volume``."""
+    library = type(image).__module__.split(".")[0]
+    return library if library in ("SimpleITK", "torchio") else "nibabel"  # type: ignore[return-value]
+
+
+def image_for(volume: Volume, library: Library, dtype: np.dtype[Any] | None = None) -> Any:
+    """A volume as an image of another library, in its native axis order.
+
+    Args:
+        volume: (1, I, J, K).
+        library: see ``library_of``.
+        dtype: see ``write_image``; None is float32 for images, int32 for label maps.
+    """
+    native = volume.native
+    array = native.from_canonical(volume.data[0].detach().cpu().numpy())
+    array = as_stored(array, dtype or np.dtype(np.float32 if array.dtype.kind == "f" else np.int32))
+    if library == "SimpleITK":
+        return _sitk_image(array, native)
+    if library == "torchio":
+        torchio = sys.modules["torchio"]  # the caller has an image of it
+        kind = torchio.ScalarImage if volume.data.is_floating_point() else torchio.LabelMap
+        return kind(tensor=torch.from_numpy(np.ascontiguousarray(array))[None], affine=native.affine)
+    return nib.Nifti1Image(array, native.affine)
+
+
+def _array_of(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
+    if isinstance(image, SpatialImage):
+        array = np.asanyarray(image.dataobj)
+        if array.ndim < 3 or array.dtype.kind not in "iufb":
+            raise UserError(f"{name} must be a 3-D image of real numbers, not of shape {array.shape}")
+        i, j, k = array.shape[:3]
+        return array, NativeGrid((i, j, k), np.asarray(image.affine, dtype=np.float64))
+    library = library_of(image)
+    if library == "SimpleITK":
+        return itk_array(image, name)
+    if library == "torchio":
+        data = np.moveaxis(image.data.numpy(), 0, -1)
+        i, j, k = data.shape[:3]
+        return data, NativeGrid((i, j, k), np.asarray(image.affine, dtype=np.float64))
+    raise UserError(
+        f"{name}: an image must be a path, or of SimpleITK, TorchIO or nibabel, not {type(image).__module__}."
+        f"{type(image).__qualname__}"
+    )
+
+
+def _sitk_image(array: NDArray[Any], native: NativeGrid) -> Any:
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
+    lps = Grid(native.shape, RAS_TO_LPS @ native.affine)
+    image.SetSpacing(lps.spacing.tolist())
+    image.SetDirection(lps.direction.ravel().tolist())
+    image.SetOrigin(lps.affine[:3, 3].tolist())
+    return image
