@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli.register import main
@@ -51,6 +52,11 @@ def test_help_is_quick_and_needs_nothing_heavy() -> None:
     assert done.stdout == "[]\n"
 
 
+def _text(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
 def save(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
     nib.save(nib.Nifti1Image(array, affine), path)
     return path
@@ -72,6 +78,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     (tmp_path / "file").write_text("")
     hole = noise.copy()
     hole[3, 4, 5] = np.nan
+    flat = tmp_path / "flat.tfm"
+    sitk.WriteTransform(sitk.Euler2DTransform(), str(flat))
+    colour = np.zeros(shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    corner = np.zeros(shape, np.uint8)
+    corner[:2, :2, :2] = 1
     others = np.where(np.asarray(nib.load(moving.labels).dataobj) > 0, 5, 0).astype(np.uint8)
     cases: dict[str, dict[str, object]] = {
         "there is no file": {"moving": tmp_path / "nowhere.nii.gz"},
@@ -86,6 +97,19 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
             "fixed_labels": fixed.labels,
             "moving_labels": save(tmp_path / "l.nii.gz", others, far),
         },
+        "must hold one real number a voxel": {"moving": save(tmp_path / "rgb.nii.gz", colour, affine)},
+        "mask.nii.gz is empty": {"fixed_mask": save(tmp_path / "mask.nii.gz", corner * 0, affine)},
+        "small.nii.gz (9 x 32 x 32 voxels": {
+            "moving_mask": save(tmp_path / "small.nii.gz", corner[:9], affine),
+        },
+        "nothing of them lies where both images are seen": {
+            "fixed_mask": save(tmp_path / "c1.nii.gz", corner, affine),
+            "moving_mask": save(tmp_path / "c2.nii.gz", corner[::-1], affine),
+        },
+        "--affine nowhere.tfm: must be one of": {"affine": "nowhere.tfm"},
+        "holds a transform of 2 dimensions": {"affine": flat},
+        "is not a transform file of ITK": {"affine": _text(tmp_path / "text.tfm", "1 0 0 0")},
+        "--device cuda:77": {"device": "cuda:77"},
         "share no organ": {
             "fixed_labels": fixed.labels,
             "moving_labels": save(tmp_path / "o.nii.gz", others, affine),

@@ -19,7 +19,10 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.raw_intensity import IntensityFeatures
 from mmreg_lightning.geometry.fields import read_itk_field
 from mmreg_lightning.geometry.frames import transform_points
-from mmreg_lightning.geometry.images import read_image
+from mmreg_lightning.geometry.images import read_image, read_labels
+from mmreg_lightning.geometry.transform_files import read_affine, write_affine
+from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
+from mmreg_lightning.metrics.dice import dice_per_label
 from mmreg_lightning.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
 
 QUICK = ["solver.iterations=4"]
@@ -249,3 +252,78 @@ def test_what_the_moving_image_does_not_show_is_not_trusted(write_scene: Callabl
     assert solver.weight is not None
     assert solver.weight.shape == (1, 1, 16, 16, 16)
     assert bool((solver.weight[:, :, :8] == 1).all()) and bool((solver.weight[:, :, 8:] == 0).all())
+
+
+def test_labels_of_the_moving_image_alone_are_warped(write_scene: Callable, tmp_path: Path) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", shift=(6, 0, 0), axes="PSR")
+    files = PairFiles(fixed.image, moving.image, moving_labels=moving.labels)
+    result = register_files(files, tmp_path / "out", overrides=["solver.iterations=40"])
+    assert result.metrics["dice_after"] is None
+    warped, expected = read_labels(tmp_path / "out" / "warped_labels.nii.gz"), read_labels(fixed.labels)
+    assert nib.load(tmp_path / "out" / "warped_labels.nii.gz").get_data_dtype() == np.uint8
+    assert min(dice_per_label(expected.data, warped.data, [1, 2]).values()) > 0.85
+
+
+def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callable, tmp_path: Path) -> None:
+    matrix = np.eye(4)
+    matrix[:3, 3] = (60.0, 40.0, -30.0)
+    write_affine(matrix, tmp_path / "shift.tfm")
+    fixed, moving = write_scene("f"), write_scene("m", affine=STRAIGHT + _offset(60, 40, -30), shift=(60, 40, -30))
+    files = PairFiles(fixed.image, moving.image)
+    result = register_files(files, tmp_path / "out", affine=str(tmp_path / "shift.tfm"), overrides=QUICK)
+    assert np.allclose(result.registration.initial, matrix, atol=1e-6)
+    spread = result.registration.deformation.abs().max()
+    assert spread < 1e-3  # voxels: nothing is left to do
+    assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm"), matrix, atol=1e-6)
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert run["inputs"]["affine"]["path"] == str(tmp_path / "shift.tfm")
+
+
+def _offset(*shift: float) -> np.ndarray:
+    out = np.zeros((4, 4))
+    out[:3, 3] = shift
+    return out
+
+
+def test_masks_keep_what_is_in_one_image_only_from_pulling(write_scene: Callable, tmp_path: Path) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", shift=(5, 0, 0))
+    image = nib.load(moving.image)
+    array = np.asarray(image.dataobj).copy()
+    # The upper third has moved the other way, as a bed or an arm may.
+    block = np.zeros(array.shape, bool)
+    block[:, :, 20:] = True
+    other = nib.load(write_scene("other", shift=(-9, 0, 0)).image)
+    array[block] = np.asarray(other.dataobj)[block]
+    nib.save(nib.Nifti1Image(array, image.affine), moving.image)
+    nib.save(nib.Nifti1Image((~block).astype(np.uint8), image.affine), tmp_path / "mask.nii.gz")
+
+    overrides = ["solver.iterations=40", "solver.step.regulariser.sigma_field=2.0"]
+
+    def error(**masks: Path) -> float:
+        files = PairFiles(fixed.image, moving.image, **masks)
+        result = register_files(files, tmp_path / "out", overwrite=True, overrides=overrides)
+        u = result.registration.displacement[0] * 3.0  # mm
+        seen = (slice(8, 24), slice(8, 24), slice(14, 20))
+        return float((u[(slice(None), *seen)] - torch.tensor([5.0, 0, 0]).view(3, 1, 1, 1)).norm(dim=0).mean())
+
+    free = error()
+    for masks in ({"moving_mask": tmp_path / "mask.nii.gz"}, {"fixed_mask": tmp_path / "mask.nii.gz"}):
+        assert error(**masks) < 0.75 * free
+
+
+def test_the_inverse_and_the_jacobian_belong_to_the_field(write_scene: Callable, tmp_path: Path) -> None:
+    fixed, moving = write_scene("f", axes="PSR"), write_scene("m", (38, 30, 36), shift=(6, -4, 3), axes="LAS")
+    out = tmp_path / "out"
+    result = register_files(PairFiles(fixed.image, moving.image), out, overrides=["solver.iterations=40"])
+    inverse, grid = read_itk_field(out / "inverse.itk.nii.gz")
+    assert grid.same_as(read_image(moving.image).grid)
+    forward = FieldTransform(result.registration.displacement[0], read_image(fixed.image).grid)
+    points = CENTER + np.random.default_rng(0).uniform(-25, 25, (200, 3))
+    back = map_points(FieldTransform(inverse, grid), map_points(forward, points))
+    errors = np.linalg.norm(back - points, axis=1)
+    assert np.median(errors) < 0.1  # mm
+    jacobian = read_image(out / "jacobian.nii.gz")
+    assert jacobian.grid.same_as(read_image(fixed.image).grid)
+    assert 0.5 < float(jacobian.data.median()) < 1.5
+    folds = 100 * float((jacobian.data <= 0).double().mean())
+    assert folds == pytest.approx(result.metrics["folds_percent"], abs=0.01)
