@@ -24,7 +24,7 @@ from mmreg_lightning.geometry.world_transforms import FieldTransform, transform_
 from mmreg_lightning.inputs import PairData
 from mmreg_lightning.memory import peak_memory_mb
 from mmreg_lightning.registration import Registration, Stopwatch
-from mmreg_lightning.report import write_report
+from mmreg_lightning.report import registration_picture, write_html_report, write_report
 from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import Settings
 
@@ -37,6 +37,7 @@ OUTPUTS = (
     "jacobian.nii.gz",
     "run.yaml",
     "report.png",
+    "report.html",
     "metrics.json",
 )
 """All files that can come out, in the order in which they are written: where the last one lies, all others do."""
@@ -88,7 +89,7 @@ def write_outputs(
         folder: exists and is writable.
         provenance: what run.yaml says about the run, see ``describe_run``.
         field_formats: of the displacement and of its inverse.
-        full: False leaves out the inverse and the Jacobian map.
+        full: False leaves out the inverse, the Jacobian map and the HTML page.
 
     Returns:
         The content of metrics.json.
@@ -120,7 +121,11 @@ def write_outputs(
     }
     write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
     with watch.stage("report"):
-        write_report(folder / "report.png", pair, result.settings, registration, result.warped, result.scores)
+        shown = (pair, result.settings, registration, result.warped, result.scores)
+        picture = registration_picture(pair, result.settings, registration, result.warped)
+        write_report(folder / "report.png", *shown, picture=picture)
+        if full:
+            write_html_report(folder / "report.html", *shown, seconds=watch.seconds, picture=picture)
     metrics = {
         **asdict(result.scores),
         "seconds": {**watch.seconds, "total": watch.total()},

@@ -1,4 +1,4 @@
-"""``report.png``: what a registration did, on one page."""
+"""``report.png`` and ``report.html``: what a registration did, as one picture and as a page to look around in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +16,13 @@ from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.inputs import PairData
+from mmreg_lightning.pictures.page import Table, write_page
 from mmreg_lightning.pictures.pair import PairPicture, draw_pair
 from mmreg_lightning.registration import Registration
 from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import Settings
+
+_NONE = "–"  # where there is no number
 
 
 def write_report(
@@ -28,6 +32,8 @@ def write_report(
     registration: Registration,
     warped: Volume,
     scores: Scores,
+    *,
+    picture: PairPicture | None = None,
 ) -> None:
     """Draw fixed, moving, warped, checkerboard, deformation and feature colours of a registration into a PNG.
 
@@ -38,13 +44,79 @@ def write_report(
         registration: deformation and features.
         warped: the moving image on the fixed image's grid, intensities as in its file.
         scores: for the title.
+        picture: ``registration_picture`` of these, where it is at hand already; None computes it.
     """
-    figure = draw_pair(
-        registration_picture(pair, settings, registration, warped),
-        f"{_name(pair.moving, 'moving')}  →  {_name(pair.fixed, 'fixed')}\n{summary(scores)}",
-    )
+    if picture is None:
+        picture = registration_picture(pair, settings, registration, warped)
+    figure = draw_pair(picture, f"{_title(pair)}\n{summary(scores)}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
+
+
+def write_html_report(
+    path: str | os.PathLike[str],
+    pair: PairData,
+    settings: Settings,
+    registration: Registration,
+    warped: Volume,
+    scores: Scores,
+    *,
+    seconds: Mapping[str, float],
+    picture: PairPicture | None = None,
+) -> None:
+    """Write a registration as an interactive page: linked planes, overlays and the numbers, see ``write_page``.
+
+    Args:
+        path, pair, settings, registration, warped, picture: see ``write_report``.
+        scores: for the tables.
+        seconds: of the stages so far, by name.
+    """
+    if picture is None:
+        picture = registration_picture(pair, settings, registration, warped)
+    notes = [
+        f"Fixed: {_name(pair.fixed, 'fixed')} ({settings.fixed_modality}). "
+        f"Moving: {_name(pair.moving, 'moving')} ({settings.moving_modality}).",
+        "Positions are in the patient's frame of the fixed image's header; the planes follow the axes of that image.",
+    ]
+    if not np.array_equal(registration.initial, np.eye(4)):
+        notes.append(
+            "The moving image before the deformation is shown under the affine alignment that preceded it; the numbers "
+            "before are as the headers place the images."
+        )
+    tables = score_tables(scores, seconds)
+    write_page(path, picture, pair.fixed.grid, _title(pair), tables, notes, settings.label_names)
+
+
+def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[Table]:
+    """The numbers of a registration as text: the measures, Dice of each organ where there are labels, seconds.
+
+    Args:
+        scores: what was measured; what was not is left out.
+        seconds: by stage.
+    """
+    measures = []
+    organs = []
+    if scores.dice_before is not None and scores.dice_after is not None:
+        before, after = scores.dice_before, scores.dice_after
+        measures.append((f"Dice, mean of {_labels(after)}", f"{before['mean']:.3f}", f"{after['mean']:.3f}"))
+        organs = [
+            (name, _number(before["per_label"][name], 3), _number(value, 3))
+            for name, value in after["per_label"].items()
+        ]
+    if scores.tre_mm_before is not None and scores.tre_mm_after is not None:
+        measures.append(("Landmark error (TRE), mm", f"{scores.tre_mm_before:.2f}", f"{scores.tre_mm_after:.2f}"))
+    total = sum(seconds.values())
+    measures += [
+        ("Folds, % of voxels", _NONE, f"{scores.folds_percent:.3f}"),
+        ("SD of log J", _NONE, f"{scores.sdlogj:.3f}"),
+        ("Seconds until this report", _NONE, f"{total:.1f}"),
+    ]
+    tables = [Table("Measures", ("", "before", "after"), measures)]
+    if organs:
+        tables.append(Table("Dice of each organ", ("", "before", "after"), organs))
+    stages = [(name.replace("_", " "), f"{value:.1f}") for name, value in seconds.items()]
+    tables.append(Table("Seconds by stage", ("", "s"), stages))
+    return tables
 
 
 def registration_picture(pair: PairData, settings: Settings, registration: Registration, warped: Volume) -> PairPicture:
@@ -98,6 +170,14 @@ def summary(scores: Scores) -> str:
 def _labels(dice: Mapping[str, Any]) -> str:
     count = sum(1 for value in dice["per_label"].values() if value == value)  # NaN is not itself
     return f"{count} label" if count == 1 else f"{count} labels"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value == value else _NONE  # NaN is not itself
+
+
+def _title(pair: PairData) -> str:
+    return f"{_name(pair.moving, 'moving')}  →  {_name(pair.fixed, 'fixed')}"
 
 
 def _name(volume: Volume, otherwise: str) -> str:

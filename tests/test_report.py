@@ -11,7 +11,7 @@ import torch
 from mmreg_lightning.pictures.colours import pca_colours
 from mmreg_lightning.pictures.pair import ALL, FEATURES, PairPicture, checkerboard, draw_pair
 from mmreg_lightning.pictures.planes import AXIAL, CORONAL, SAGITTAL, cut, extent
-from mmreg_lightning.report import summary
+from mmreg_lightning.report import score_tables, summary
 from mmreg_lightning.scores import Scores
 
 
@@ -131,3 +131,21 @@ def test_summary_says_what_was_measured() -> None:
         "Dice 0.500 → 0.750 (1 label), TRE 8.00 → 4.13 mm, folds 0.01 %, SD log J 0.123"
     )
     assert summary(Scores(None, None, None, None, 0.0, 0.1)) == "folds 0.00 %, SD log J 0.100"
+
+
+def test_tables_say_what_was_measured() -> None:
+    dice = [{"mean": m, "per_label": {"a": m, "b": math.nan}} for m in (0.5, 0.75)]
+    tables = score_tables(Scores(*dice, 8.0, 4.126, 0.01, 0.1234), {"read": 0.5, "resample_field": 1.25})
+    assert [table.heading for table in tables] == ["Measures", "Dice of each organ", "Seconds by stage"]
+    assert tables[0].rows == [
+        ("Dice, mean of 1 label", "0.500", "0.750"),
+        ("Landmark error (TRE), mm", "8.00", "4.13"),
+        ("Folds, % of voxels", "–", "0.010"),
+        ("SD of log J", "–", "0.123"),
+        ("Seconds until this report", "–", "1.8"),
+    ]
+    assert tables[1].rows == [("a", "0.500", "0.750"), ("b", "–", "–")]
+    assert tables[2].rows == [("read", "0.5"), ("resample field", "1.2")]
+    few = score_tables(Scores(None, None, None, None, 0.0, 0.1), {"solver": 2.0})
+    assert [table.heading for table in few] == ["Measures", "Seconds by stage"]
+    assert [row[0] for row in few[0].rows] == ["Folds, % of voxels", "SD of log J", "Seconds until this report"]

@@ -39,8 +39,10 @@ def run_peer(
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     request = json.dumps({"name": name, "settings": dict(settings), "threads": threads})
-    command = [sys.executable, "-m", "mmreg_lightning.peers", request, str(fixed), str(moving), str(field)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    files = [str(path.resolve()) for path in (fixed, moving, field)]
+    command = [sys.executable, "-m", "mmreg_lightning.peers", request, *files]
+    # Where the field is wanted: elastix leaves files of its own in the folder that it runs in.
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=field.parent)
     if done.returncode != 0 or not field.is_file():
         raise PeerError(f"{name}: {_ending(done.returncode)}; {_last_words(done.stderr or done.stdout)}")
     answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
