@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from mmreg_lightning.geometry.field_formats import field_name
 from mmreg_lightning.geometry.images import load_array, read_image, read_labels, write_image
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.point_files import PointsFrame, is_point_file, read_points
-from mmreg_lightning.geometry.transform import warp_volume
+from mmreg_lightning.geometry.transform import vote_labels, warp_volume
 from mmreg_lightning.geometry.transform_files import read_transform
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import (
@@ -23,6 +24,8 @@ from mmreg_lightning.geometry.world_transforms import (
     map_points,
     transform_displacement,
 )
+
+Labels = Literal["nearest", "vote"]
 
 
 def read_chain(transforms: Sequence[str], inverse: bool = False) -> WorldTransform:
@@ -47,7 +50,7 @@ def apply_to_file(
     out: str | Path,
     *,
     reference: str | Path | None = None,
-    labels: bool = False,
+    labels: Labels | None = None,
     points_frame: PointsFrame | None = None,
     points_image: str | Path | None = None,
     overwrite: bool = False,
@@ -64,7 +67,7 @@ def apply_to_file(
         out: file to write; an image as NIfTI, points in the form of ``source``.
         reference: image that gives the grid of the result; for points in voxels, the image in whose voxels they are
             written.
-        labels: the image is a label map: nearest voxel, whole numbers.
+        labels: the image is a label map: ``nearest`` voxel, or ``vote`` (see ``vote_labels``). None is an image.
         points_frame: see ``read_points``.
         points_image: image in whose voxels the points of ``source`` are.
         overwrite: replace ``out``.
@@ -81,7 +84,7 @@ def apply_to_file(
     if is_point_file(source):
         if Path(source).suffix.lower() != target.suffix.lower():
             raise UserError(f"--out {target}: must end in {Path(source).suffix} as the input {source} does")
-        if labels:
+        if labels is not None:
             raise UserError(f"--labels: {source} holds points, not a label map")
         return _apply_to_points(transform, Path(source), target, reference, points_frame, points_image)
     if points_frame is not None or points_image is not None:
@@ -90,13 +93,16 @@ def apply_to_file(
         raise UserError(f"--out {target}: the name of an image must end in .nii or .nii.gz")
     if reference is None:
         raise UserError(f"--reference must name the image on whose grid {source} is wanted")
-    moving = read_labels(source) if labels else read_image(source)
+    moving = read_image(source) if labels is None else read_labels(source)
     native = read_layout(reference)
     grid = native.canonical_grid
     like = Volume(torch.empty(1, *grid.shape), grid, native)
     ensure_output_dir(target.parent)
     displacement = transform_displacement(transform, grid)
-    warped = warp_volume(moving, displacement, grid, "nearest" if labels else "linear")
+    if labels == "vote":
+        warped = vote_labels(moving, displacement, grid)
+    else:
+        warped = warp_volume(moving, displacement, grid, "linear" if labels is None else "nearest")
     write_image(warped, target, like=like, dtype=moving.stored)
     return f"{source} sampled on the grid of {reference}"
 

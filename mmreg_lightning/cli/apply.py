@@ -43,7 +43,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--reference", type=Path, metavar="R", help="image whose grid the result gets (voxel points: its voxels)"
     )
-    parser.add_argument("--labels", action="store_true", help="the image is a label map: nearest voxel")
+    parser.add_argument(
+        "--labels",
+        nargs="?",
+        const="nearest",
+        choices=("nearest", "vote"),
+        help="the image is a label map: nearest voxel (default), or a vote of linearly warped labels, which places "
+        "surfaces between voxels",
+    )
     parser.add_argument(
         "--points-frame",
         choices=("voxel", "ras", "lps"),

@@ -78,3 +78,24 @@ def warp_volume(
         points = torch.einsum("xc,cijk->ijkx", matrix[:3, :3], voxels) + matrix[:3, 3]
         out[:, slab] = sample_at(data, points, mode, fill)
     return Volume(out.to(moving.data.dtype), fixed_grid)
+
+
+def vote_labels(moving: Volume, displacement: Tensor, fixed_grid: Grid) -> Volume:
+    """Warp a label map by a vote: each label is warped linearly, and a voxel gets the one with the largest share.
+
+    Surfaces are placed between voxels, where the nearest voxel is off by up to half a voxel (what ANTs calls
+    GenericLabel). It takes a warp for each label.
+
+    Args:
+        moving, displacement, fixed_grid: see ``warp_volume``; integer data (1, I', J', K').
+    """
+    ids = [int(label) for label in moving.data.unique()]
+    best = torch.zeros(1, *fixed_grid.shape)
+    labels = torch.zeros(1, *fixed_grid.shape, dtype=moving.data.dtype)
+    for label in ids:
+        indicator = Volume((moving.data == label).float(), moving.grid)
+        share = warp_volume(indicator, displacement, fixed_grid, "linear", fill=0.0).data
+        wins = share > best
+        labels[wins] = label
+        best[wins] = share[wins]
+    return Volume(labels, fixed_grid)
