@@ -41,7 +41,8 @@ def initial_affine(
     """The alignment that precedes the solver: 4x4, world RAS mm of the fixed to that of the moving image.
 
     ``none`` trusts the headers, ``moments`` aligns the centres of mass. ``rigid``, ``similarity`` and ``affine`` go on
-    from both of these with ``AffineRegistration`` on the features, each image's on its own working grid.
+    from both of these, and from centre on centre of the images, with ``AffineRegistration`` on the features, each
+    image's on its own working grid.
 
     Args:
         fixed, moving: (1, I, J, K), intensities as in the file.
@@ -64,7 +65,9 @@ def initial_affine(
         _feature_map(volume, mask, features, modality, recipe, spacing, device)
         for volume, mask, modality, recipe in zip((fixed, moving), masks, modalities, recipes, strict=True)
     ]
-    return AffineRegistration(kind)(maps[0], maps[1], [np.eye(4), moments])
+    centers = np.eye(4)
+    centers[:3, 3] = moving.grid.center - fixed.grid.center
+    return AffineRegistration(kind)(maps[0], maps[1], [np.eye(4), moments, centers])
 
 
 def _feature_map(

@@ -110,7 +110,7 @@ class DescentModule(pl.LightningModule):
                 f"the {len(self.label_ids)} organs"
             )
         self.warmup_steps = -1  # known when the number of steps is
-        self._random = random.Random(torch.initial_seed())
+        self._seed = torch.initial_seed()
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """Features; see ``FeatureExtractor``."""
@@ -136,22 +136,26 @@ class DescentModule(pl.LightningModule):
                     self.targets, batch["fixed_labels"], batch["moving_labels"], self.label_ids, stride
                 )
                 features = (self.features.activate(fixed), self.features.activate(moving))
-                descent, cosine = self._descent_loss(features, targets)
+                # Of the step alone, so that a resumed run draws what one that was never stopped does.
+                drawing = random.Random(f"{self._seed} {self.global_step} {batch_idx} {self.global_rank}")
+                descent, cosine = self._descent_loss(features, targets, drawing)
             self.log("train/descent_loss", descent, prog_bar=True)
             self.log("train/cosine", cosine, prog_bar=True)
             loss = loss + self.descent_weight * descent
         self.log("train/loss", loss)
         return loss
 
-    def _descent_loss(self, features: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _descent_loss(
+        self, features: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor], drawing: random.Random
+    ) -> tuple[Tensor, Tensor]:
         """Loss and mean cosine over all pyramid levels, each started where its start state says."""
-        kind = self.start_states.draw(self._random)
+        kind = self.start_states.draw(drawing)
         losses, cosines = [], []
         carried: Tensor | None = None
         for f, m, *level in pyramid((*features, *targets), self.levels):
             level_targets = (level[0], level[1])
             carried = carried_displacement(carried, f)
-            start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, self._random)
+            start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, drawing)
             steps = unrolled_descent(self.step, f, m, *level_targets, start, self.unrolled_steps)
             losses.append(self.loss(steps, level_targets))
             cosines.append(_average_cosine(steps))
@@ -192,11 +196,9 @@ class DescentModule(pl.LightningModule):
             self.log(name, value, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=name == "val/dice")
 
     def on_fit_start(self) -> None:
-        """Note where the warm-up ends, which a resumed run keeps; let each process draw its own patches."""
+        """Note where the warm-up ends, which a resumed run keeps."""
         if self.warmup_steps < 0:
             self.warmup_steps = round(self.warmup * int(self.trainer.estimated_stepping_batches))
-        if self.trainer.world_size > 1:
-            torch.manual_seed(torch.initial_seed() + self.global_rank)
 
     def configure_optimizers(self) -> Any:
         """The configured optimiser; its learning rate rises for 5 % of the steps, then falls along a cosine."""
@@ -207,17 +209,13 @@ class DescentModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the package's version, the end of the warm-up, and where the random choice of start states is."""
+        """Note the package's version and the end of the warm-up."""
         checkpoint["mmreg_lightning_version"] = __version__
         checkpoint["warmup_steps"] = self.warmup_steps
-        checkpoint["start_state_random"] = self._random.getstate()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the warm-up and the start states where they were; patches are drawn anew, from another seed."""
+        """Go on with the warm-up as it was."""
         self.warmup_steps = int(checkpoint["warmup_steps"])
-        torch.manual_seed(torch.initial_seed() + int(checkpoint["global_step"]))
-        version, internal, gauss = checkpoint["start_state_random"]
-        self._random.setstate((version, tuple(internal), gauss))
 
 
 def learning_rate_share(progress: float, rise: float = 0.05) -> float:

@@ -1,7 +1,7 @@
 """Known affines to be found again: ``python scripts/affine_trials.py DATA OUT [--checkpoint C] [--trials 40]``.
 
 The moving image of each pair is moved in the world by a random similarity (rotation of up to 20 degrees about any axis,
-shift of up to 30 mm, scale of 0.9 to 1.1), and ``--affine affine`` must find it, beside ANTs' affine with mutual
+shift of up to 30 mm, scale of 0.9 to 1.1), and ``--affine KIND`` must find it, beside ANTs' with mutual
 information from its own start (needs the extra peers). The error of a trial is the mean distance, in voxels of the
 fixed image, between where the transform takes its brighter half of voxels and where it should.
 
@@ -30,6 +30,7 @@ from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.images import read_image, write_image
 from mmreg_lightning.geometry.transform_files import read_affine
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.initial_affine import Affine
 from mmreg_lightning.registration import extract_features
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 
@@ -51,8 +52,8 @@ def moved(volume: Volume, by: NDArray[np.float64]) -> Volume:
     return Volume(volume.data, Grid(volume.grid.shape, by @ volume.grid.affine), path=volume.path)
 
 
-def ours(fixed: Volume, moving: Volume, settings: Settings) -> NDArray[np.float64]:
-    """4x4 of ``mmreg-register --affine affine``."""
+def ours(fixed: Volume, moving: Volume, settings: Settings, kind: Affine) -> NDArray[np.float64]:
+    """4x4 of ``mmreg-register --affine KIND``."""
     pair = extract_features(
         fixed,
         moving,
@@ -62,13 +63,13 @@ def ours(fixed: Volume, moving: Volume, settings: Settings) -> NDArray[np.float6
         moving_modality=settings.moving_modality,
         normalisation=settings.normalisation,
         mass=settings.display,
-        affine="affine",
+        affine=kind,
     )
     return pair.initial
 
 
-def of_ants(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
-    """4x4 of ``ants.registration(..., "Affine")``, whose metric is mutual information."""
+def of_ants(fixed: Volume, moving: Volume, kind: str) -> NDArray[np.float64]:
+    """4x4 of ``ants.registration(..., KIND)``, whose metric is mutual information."""
     import ants
 
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +77,7 @@ def of_ants(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
         for name, volume in (("fixed", fixed), ("moving", moving)):
             write_image(volume, Path(folder) / f"{name}.nii.gz")
             images.append(ants.image_read(f"{folder}/{name}.nii.gz"))
-        found = ants.registration(*images, "Affine", outprefix=f"{folder}/out")
+        found = ants.registration(*images, kind.capitalize(), random_seed=1, outprefix=f"{folder}/out")
         return read_affine(found["fwdtransforms"][0])
 
 
@@ -100,7 +101,8 @@ def main(arguments: argparse.Namespace) -> None:
         for method, settings in methods.items():
 
             def find(target: Volume, settings: Settings | None = settings, fixed: Volume = fixed) -> NDArray:
-                return of_ants(fixed, target) if settings is None else ours(fixed, target, settings)
+                kind = arguments.kind
+                return of_ants(fixed, target, kind) if settings is None else ours(fixed, target, settings, kind)
 
             if (method, pair.name) not in alone:
                 alone[method, pair.name] = find(moving) if arguments.relative else np.eye(4)
@@ -126,7 +128,10 @@ def main(arguments: argparse.Namespace) -> None:
             "median_error_voxels": float(np.median(errors)),
             "mean_seconds": float(np.mean([row["seconds"] for row in rows if row["method"] == method])),
         }
-    write_json(folder / "summary.json", {"seed": arguments.seed, "relative": arguments.relative, **summary})
+    write_json(
+        folder / "summary.json",
+        {"seed": arguments.seed, "kind": arguments.kind, "relative": arguments.relative, **summary},
+    )
     print(json.dumps(summary, indent=2))
 
 
@@ -138,6 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--split", default="test")
+    parser.add_argument("--kind", choices=("rigid", "similarity", "affine"), default="affine")
     parser.add_argument("--relative", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     main(parser.parse_args())

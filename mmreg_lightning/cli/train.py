@@ -69,7 +69,8 @@ def train(config: DictConfig) -> dict[str, float]:
         raise
     finally:
         finish_tracking()
-    print(f"checkpoints and metrics: {out}")
+    if trainer.is_global_zero:
+        print(f"checkpoints and metrics: {out}")
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 

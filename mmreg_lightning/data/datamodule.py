@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmreg_lightning.data.augmentation import build_augmentation
 from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.epoch_sampler import EpochSampler
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.data.patches import PairedPatches, Pairing
 from mmreg_lightning.errors import UserError
@@ -166,17 +167,28 @@ class RegistrationDataModule(pl.LightningDataModule):
                 self.patch_size,
                 self.samples_per_epoch,
                 self.augmentation,
+                seed=torch.initial_seed(),
             )
             self.val_set = ValidationPairs(self._val_pairs(), self.cache, list(self.label_names))
             self.val_set.check()
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of paired patches."""
-        return self._loader(self.train_set, self.batch_size, self.num_workers)
+        rank, world = self._place()
+        sampler = EpochSampler(self.samples_per_epoch, rank, world)
+        return self._loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """One whole pair a batch."""
-        return self._loader(self.val_set, 1, 0)
+        """One whole pair a batch; each process has its share of the pairs, where there is one for each."""
+        assert self.val_set is not None, "setup() comes first"
+        rank, world = self._place()
+        if len(self.val_set) < world:
+            rank, world = 0, 1
+        return self._loader(self.val_set, 1, 0, EpochSampler(len(self.val_set), rank, world, endless=False))
+
+    def _place(self) -> tuple[int, int]:
+        """Rank of this process and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _val_pairs(self) -> Sequence[PairRecord]:
         pairs = self.dataset.pairs["val"][: self.max_val_pairs]
@@ -185,9 +197,11 @@ class RegistrationDataModule(pl.LightningDataModule):
         return pairs
 
     @staticmethod
-    def _loader(data: Dataset[Any] | None, batch_size: int, workers: int) -> DataLoader[Any]:
+    def _loader(data: Dataset[Any] | None, batch_size: int, workers: int, sampler: EpochSampler) -> DataLoader[Any]:
         assert data is not None, "setup() comes first"
-        return DataLoader(data, batch_size=batch_size, num_workers=workers, persistent_workers=workers > 0)
+        return DataLoader(
+            data, batch_size=batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+        )
 
 
 def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,9 @@ class ImageAndLabels(NamedTuple):
 
 
 class PairedPatches(Dataset[dict[str, Tensor]]):
-    """Random training pairs; every draw uses torch's random state, which the loader seeds in each worker.
+    """Random training pairs, numbered without end: item n is the same in every process, worker and resumed run.
+
+    Every run of as many items as there are fixed images (or listed pairs) shows each of these once, in random order.
 
     Images of a pair are placed centre on centre: Learn2Reg's images of a data set share one grid, so this is how a
     registration finds them. A patch covers the same voxels of both. Its centre lies on an organ that is drawn first,
@@ -41,6 +44,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         length: pairs an epoch.
         augmentation: applied to each image on its own; None leaves images as they are.
         margin: voxels about the patch that augmentation may draw from.
+        seed: other seeds give other items.
 
     Raises:
         UserError: there is no pair of the kind asked for, or the patch size is not positive, or larger than an image.
@@ -56,6 +60,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         length: int,
         augmentation: tio.Transform | None,
         margin: int = 8,
+        seed: int = 0,
     ) -> None:
         if pairing not in ("intra", "inter", "both"):
             raise UserError(f"data.pairing={pairing!r}: must be 'intra', 'inter' or 'both'")
@@ -64,6 +69,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         self.label_ids = list(label_ids)
         self.pairing = pairing
         self.length = length
+        self.seed = seed
         self.augmentation = augmentation
         self.listed = list(dataset.pairs["train"])
         self.fixed = [r for r in dataset.train if r.modality == dataset.fixed_modality]
@@ -87,8 +93,18 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """``fixed``, ``moving`` (1, I, J, K) float32 and ``fixed_labels``, ``moving_labels`` (1, I, J, K) int64."""
-        pair = self._draw_pair()
+        """``fixed``, ``moving`` (1, I, J, K) float32 and ``fixed_labels``, ``moving_labels`` (1, I, J, K) int64.
+
+        Args:
+            index: number of the item, 0 or more; it may exceed the length, which is that of an epoch.
+        """
+        # The process's own random state is left alone: the network's may depend on it.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_mixed(self.seed, index))
+            return self._item(index)
+
+    def _item(self, index: int) -> dict[str, Tensor]:
+        pair = self._draw_pair(index)
         fixed, moving = (self._placed(self.cache.image(record)) for record in (pair.fixed, pair.moving))
         corner = self._draw_corner(fixed.labels)
         cut_fixed, cut_moving = (self._cut(image, corner) for image in (fixed, moving))
@@ -99,13 +115,22 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             "moving_labels": cut_moving.labels,
         }
 
-    def _draw_pair(self) -> PairRecord:
-        intra = self.pairing == "intra" or (self.pairing == "both" and _randint(2) == 0)
+    def _draw_pair(self, index: int) -> PairRecord:
+        if self.pairing == "both":
+            intra, index = index % 2 == 0, index // 2
+        else:
+            intra = self.pairing == "intra"
         if intra:
-            return self.listed[_randint(len(self.listed))]
-        fixed: ImageRecord = self.fixed[_randint(len(self.fixed))]
+            return self.listed[self._turn(index, len(self.listed))]
+        fixed: ImageRecord = self.fixed[self._turn(index, len(self.fixed))]
         others = self._partners(fixed)
         return PairRecord(fixed, others[_randint(len(others))])
+
+    def _turn(self, index: int, count: int) -> int:
+        """Whose turn it is: each of ``count`` once in every round, in an order of its own."""
+        round_number, place = divmod(index, count)
+        generator = torch.Generator().manual_seed(_mixed(self.seed, -1 - round_number))
+        return int(torch.randperm(count, generator=generator)[place])
 
     def _partners(self, fixed: ImageRecord) -> list[ImageRecord]:
         return [r for r in self.moving if r.subject != fixed.subject]
@@ -156,6 +181,12 @@ def _transformed(prepared: ImageAndLabels, transform: tio.Transform, spacing: Se
     )
     out = transform(subject)
     return ImageAndLabels(out.get_image("image").data.float(), out.get_image("labels").data.long())
+
+
+def _mixed(seed: int, number: int) -> int:
+    """A seed for one of many random states: neighbours must have nothing in common."""
+    digest = hashlib.sha256(f"{seed} {number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _randint(n: int) -> int:

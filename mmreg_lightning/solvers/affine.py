@@ -94,7 +94,9 @@ class AffineRegistration:
         candidates = [np.array(start, dtype=np.float64) for start in starts]
         for factor in self._usable(fixed.grid, moving.grid):
             level = fixed.pooled(factor), moving.pooled(factor)
-            found = [self._descend(*level, candidate) for candidate in candidates]
+            # One scale for all starts, or a start with large residuals would make its own look small.
+            scale = min((_cost(level[0], *_seen(*level, start), None)[1] for start in candidates), key=float)
+            found = [self._descend(*level, candidate, scale) for candidate in candidates]
             candidates = [min(found, key=lambda one: one[1])[0]]
         return candidates[0]
 
@@ -104,7 +106,7 @@ class AffineRegistration:
         return [k for k in large if math.prod(sizes[k][0]) <= MAX_VOXELS] or large[:1] or [1]
 
     def _descend(
-        self, fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64]
+        self, fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64], scale: Tensor
     ) -> tuple[NDArray[np.float64], float]:
         """Steps on one level as long as one of the dampings improves the cost; the transform and its cost."""
         center = fixed.grid.center
@@ -117,7 +119,7 @@ class AffineRegistration:
         homogeneous = torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], dim=1)
         design = torch.einsum("vw,pwh,nh->nvp", to_voxels, self.basis, homogeneous).float().to(fixed.features)
         warped, weight = _seen(fixed, moving, transform)
-        cost, scale = _cost(fixed, warped, weight, None)
+        cost, _ = _cost(fixed, warped, weight, scale)
         for _ in range(self.iterations):
             residual = (fixed.features - warped).square().sum(1, keepdim=True)
             robust = weight / (1 + residual / scale)
