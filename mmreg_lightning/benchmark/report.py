@@ -106,7 +106,8 @@ def _sections(
     for method, own in trials.items():
         failed = sum("error" in t for t in own)
         text = ", ".join(f"{k}={v}" for k, v in own[0]["setting"].items()) or "the default"
-        settings.append([method, str(len(own)), str(failed), text, f"{own[0]['dice']:.3f}"])
+        tuned = "–" if "error" in own[0] else f"{own[0]['dice']:.3f}"
+        settings.append([method, str(len(own)), str(failed), text, tuned])
     against: Table = [["against", f"{best}: mean difference in Dice", "cases", "p", "p (Holm)"]]
     for test in tests:
         if best in (test.first, test.second):

@@ -33,9 +33,15 @@ def run_plan(plan: Plan, folder: Path, progress: Progress) -> tuple[list[Row], d
 
     Returns:
         A row a case and method, ``before`` included; and the trials of each method, the one used first.
+
+    Raises:
+        UserError: every trial of every method failed.
     """
     trials = _tune_all(plan, folder, progress)
     plan.memo.clear()
+    if all("error" in own[0] for own in trials.values()):
+        first = plan.methods[0].name
+        raise UserError(f"every trial of every method failed, the first of {first} with: {trials[first][0]['error']}")
     rows: list[Row] = []
     total = len(plan.reported) * len(plan.methods)
     for number, pair in enumerate(plan.reported):
@@ -81,7 +87,7 @@ def _tune_all(plan: Plan, folder: Path, progress: Progress) -> dict[str, list[Ro
             # Known trials that are still to come stay in the file until they are reached.
             rest = [t for t in known if all(t["setting"] != s["setting"] for s in trials)]
             _save(path, trials + rest)
-        out[method.name] = _best_first(method, trials)
+        out[method.name] = _best_first(trials)
         if method is plan.methods[-1] or _family(method) != _family(plan.methods[plan.methods.index(method) + 1]):
             plan.memo.clear()
     return out
@@ -104,21 +110,19 @@ def _trial(plan: Plan, method: AnyMethod, setting: Mapping[str, Any], held: dict
     return {"setting": dict(setting), "dice": dice, "folds_percent": folds, "sdlogj": sdlogj, "pairs": len(rows)}
 
 
-def _best_first(method: AnyMethod, trials: Sequence[Row]) -> list[Row]:
-    """By ``ranked``; failed trials come last.
-
-    Raises:
-        UserError: all failed.
-    """
+def _best_first(trials: Sequence[Row]) -> list[Row]:
+    """By ``ranked``; failed trials come last."""
     good = [t for t in trials if "error" not in t]
     if not good:
-        raise UserError(f"{method.name}: all {len(trials)} trials failed, the first with: {trials[0]['error']}")
+        return list(trials)
     # The whole row travels as the trial's setting, so that nothing needs to be looked up again.
     order = ranked([Trial(t, t["dice"], t["folds_percent"], t["sdlogj"], math.nan) for t in good])
     return [dict(t.setting) for t in order] + [t for t in trials if "error" in t]
 
 
 def _case(plan: Plan, method: AnyMethod, pair: PairRecord, data: PairData, best: Row, path: Path) -> Row:
+    if "error" in best:  # every trial failed: the report says so, the other methods go on
+        return {"case": pair.name, "method": method.name, "error": best["error"]}
     known = _load(path)
     if known is not None and known["setting"] == best["setting"]:
         return known["row"]

@@ -10,6 +10,9 @@ from typing import Any
 class ElastixPeer:
     """The package's default parameter maps ``affine`` and ``bspline``, one after the other.
 
+    Against its error "too many samples map outside moving image buffer" in small fields of view,
+    ``RequiredRatioOfValidSamples`` is 0.05 instead of 0.25, as its manual advises.
+
     Settings replace entries of the ``bspline`` map, as ``FinalGridSpacingInPhysicalUnits: 32`` (mm) or
     ``Metric1Weight: 10`` (of the bending energy).
     """
@@ -25,8 +28,10 @@ class ElastixPeer:
 
         target, source = (itk.imread(str(path), itk.F) for path in (fixed, moving))
         parameters = itk.ParameterObject.New()
-        parameters.AddParameterMap(parameters.GetDefaultParameterMap("affine"))
-        bspline = parameters.GetDefaultParameterMap("bspline")
+        affine, bspline = (parameters.GetDefaultParameterMap(kind) for kind in ("affine", "bspline"))
+        for stage in (affine, bspline):
+            stage["RequiredRatioOfValidSamples"] = ("0.05",)
+        parameters.AddParameterMap(affine)
         for key, value in settings.items():
             bspline[key] = (str(value),)
         parameters.AddParameterMap(bspline)

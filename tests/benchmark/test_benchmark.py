@@ -147,10 +147,17 @@ def test_failures_are_named_not_dropped(plan, tmp_path):
     assert f"Without a result, not in the means: weak: {two[0]}" in (tmp_path / "report.md").read_text()
 
 
-def test_a_method_that_always_fails_stops_the_benchmark_with_its_words(plan, tmp_path):
+def test_a_method_that_always_fails_is_named_and_the_others_go_on(plan, tmp_path):
     everything = [pair.name for pair in plan().tuning]
-    with pytest.raises(UserError, match="weak: all 1 trials failed, the first with: it fell over"):
-        run_plan(plan(Fake("weak", failing=everything)), tmp_path, quiet)
+    rows, trials = run_plan(plan(Fake("weak", failing=everything), Fake("good")), tmp_path, quiet)
+    assert "error" in trials["weak"][0] and "error" not in trials["good"][0]
+    assert {row["error"] for row in rows if row["method"] == "weak"} == {"it fell over"}
+    summary = write_results(tmp_path, rows, trials, {"title": "t", "what": "w", "command": "c"})
+    assert summary["methods"]["good"]["measures"]["dice"]["cases"] == len(plan().reported)
+    assert set(summary["methods"]["weak"]["failed_cases"]) == {pair.name for pair in plan().reported}
+    assert "| weak | 1 | 1 | the default | – |" in (tmp_path / "report.md").read_text()
+    with pytest.raises(UserError, match="every trial of every method failed, the first of weak with: it fell over"):
+        run_plan(plan(Fake("weak", failing=everything)), tmp_path / "alone", quiet)
 
 
 def test_a_killed_benchmark_goes_on_where_it_stopped(plan, tmp_path, monkeypatch):
