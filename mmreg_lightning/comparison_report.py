@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.files import write_text
+from mmreg_lightning.pages import figure_png, html_document, html_figure
 from mmreg_lightning.settings import MIND_SSC_VARIANTS
 from mmreg_lightning.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT
 
@@ -29,10 +28,6 @@ COLUMNS = (
     ("cosine", "cosine", 2),
     ("seconds", "s / pair", 1),
 )
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .9em;text-align:right;border-bottom:1px solid #ddd}
-td:first-child,th:first-child{text-align:left}img{max-width:100%}code{background:#f3f3f3;padding:.1em .3em}
-figure{margin:1.5em 0}figcaption{color:#555}"""
 
 
 def markdown_table(results: Mapping[str, Any]) -> str:
@@ -86,32 +81,28 @@ def write_comparison_report(
     parts += [f"<p>{html.escape(note)}</p>" for note in notes]
     between = any(not row["same_subject"] for row in results["learned"]["cases"])
     what = "of two subjects" if between else "(each of one subject)"
-    parts.append(_figure(_box_plot(results), f"Dice of every reported pair {what}; the line is the median."))
+    parts.append(html_figure(_box_plot(results), f"Dice of every reported pair {what}; the line is the median."))
     if training_log is not None and training_log.is_file():
         parts.append(
-            _figure(_learning_curves(training_log), "Training: losses, and agreement of learned with supervised steps.")
+            html_figure(
+                _learning_curves(training_log), "Training: losses, and agreement of learned with supervised steps."
+            )
         )
     for case in results["learned"]["cases"][:3]:
         parts.append(f"<h2>{html.escape(case['case'].replace('_', ' '))}</h2>")
         for key in ("learned", "mind_ssc"):
             row = next(r for r in results[key]["cases"] if r["case"] == case["case"])
             picture = (path.parent / row["folder"] / "report.png").read_bytes()
-            parts.append(_figure(picture, f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"))
+            parts.append(html_figure(picture, f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"))
     write_text(
         path,
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style>{''.join(parts)}</html>",
+        html_document(title, parts),
     )
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     values = [(row.get(key), digits) for key, _, digits in COLUMNS]
     return ["–" if value is None else f"{value:.{digits}f}" for value, digits in values]
-
-
-def _figure(png: bytes, caption: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<figure><img src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>'
 
 
 def _box_plot(results: Mapping[str, Any]) -> bytes:
@@ -129,7 +120,7 @@ def _box_plot(results: Mapping[str, Any]) -> bytes:
     axes.set_xticks(range(len(NAMES)), [name.replace(" + ", "\n+ ") for name in NAMES.values()])
     axes.set_ylabel("mean Dice over the organs of a pair")
     axes.grid(axis="y", alpha=0.3)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _learning_curves(log: Path) -> bytes:
@@ -150,10 +141,4 @@ def _learning_curves(log: Path) -> bytes:
         axes.grid(alpha=0.3)
     left.set_ylabel("loss")
     right.set_ylabel("cosine, Dice")
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return stream.getvalue()
+    return figure_png(figure)

@@ -110,6 +110,7 @@ class DescentModule(pl.LightningModule):
                 f"the {len(self.label_ids)} organs"
             )
         self.warmup_steps = -1  # known when the number of steps is
+        self.validated: list[dict[str, Any]] = []  # the measures of each pair of the last validation
         self._seed = torch.initial_seed()
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
@@ -176,6 +177,10 @@ class DescentModule(pl.LightningModule):
             u = self.solver(f, m, weight=pool_weight(inside, self.features.stride))
             return ModuleRegistration(f, m, u, resize_displacement(u, fixed.shape[2:]))
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin the list of validated pairs anew."""
+        self.validated = []
+
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Register a whole pair; log Dice, folds and the agreement of the descent."""
         fixed_labels, moving_labels = batch["fixed_labels"], batch["moving_labels"]
@@ -192,6 +197,7 @@ class DescentModule(pl.LightningModule):
             "val/folds_percent": jacobian.folds_percent,
             "val/sdlogj": jacobian.sdlogj,
         }
+        self.validated.append({"case": batch["name"][0], **{k.removeprefix("val/"): v for k, v in values.items()}})
         for name, value in values.items():
             self.log(name, value, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=name == "val/dice")
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from mmreg_lightning.benchmark.statistics import by_method, learn2reg_rank, pair
 from mmreg_lightning.evaluation import summarise
 from mmreg_lightning.field_evaluation import write_rows
 from mmreg_lightning.files import atomic_path, write_json, write_text
+from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, html_page, markdown_page
 
 COLUMNS = (
     ("dice", "Dice", 3),
@@ -25,18 +23,12 @@ COLUMNS = (
     ("seconds_total", "s / pair", 1),
     ("peak_memory_mb", "peak MB", 0),
 )
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")  # Okabe-Ito
 _STYLES = ("-", "--", ":", "-.")
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.3em .8em;text-align:right;border-bottom:1px solid #ddd}
-td:first-child,th:first-child{text-align:left}img{max-width:100%}code,pre{background:#f3f3f3;padding:.1em .3em}"""
 
 _EXPLANATION = (
     "Means over cases; Dice, HD95 and ASSD over the organs that both images show; seconds without reading and scoring, "
     "a peer's without starting its process. Rank: Learn2Reg's, 0.1 to 1, more is better."
 )
-
-Table = list[list[str]]
 
 
 def write_results(
@@ -81,25 +73,29 @@ def write_results(
     table = [["method", *(title for _, title, _ in COLUMNS), "rank"]]
     table += [[m, *_cells(summaries[m]), f"{rank[m]:.2f}" if m in rank else "–"] for m in order]
     write_rows(folder / "summary.csv", [dict(zip(table[0], line, strict=True)) for line in table[1:]])
-    plots = {"dice": _box_plot(rows, order), "cumulative": _cumulative(rows, order)}
-    for name, png in plots.items():
-        with atomic_path(folder / f"{name}.png") as temporary:
-            temporary.write_bytes(png)
-    sections = _sections(table, trials, tests, failures, facts, order)
-    write_text(folder / "report.md", _markdown(sections))
-    write_text(folder / "report.html", _html(str(facts["title"]), sections, plots))
+    plots = [
+        Plot("dice.png", _box_plot(rows, order), "Dice of every case"),
+        Plot("cumulative.png", _cumulative(rows, order), "Share of cases above a Dice"),
+    ]
+    for plot in plots:
+        with atomic_path(folder / plot.name) as temporary:
+            temporary.write_bytes(plot.png)
+    sections = _sections(table, plots, trials, tests, failures, facts, order)
+    write_text(folder / "report.md", markdown_page(sections))
+    write_text(folder / "report.html", html_page(str(facts["title"]), sections))
     write_json(folder / "summary.json", summary)
     return summary
 
 
 def _sections(
     table: Table,
+    plots: Sequence[Plot],
     trials: Mapping[str, Sequence[Mapping[str, Any]]],
     tests: Sequence[Any],
     failures: Mapping[str, Sequence[str]],
     facts: Mapping[str, Any],
     order: Sequence[str],
-) -> list[tuple[str, str | Table]]:
+) -> list[Section]:
     """(heading, paragraph or table) in the order of the page; an empty heading goes on with the one before."""
     best = next(m for m in order if m != "before")
     settings: Table = [["method", "trials", "failed", "setting used", "tuning Dice"]]
@@ -122,6 +118,7 @@ def _sections(
     return [
         (str(facts["title"]), str(facts["what"])),
         ("Results", table),
+        *(("", plot) for plot in plots),
         ("", _EXPLANATION),
         ("", f"Without a result, not in the means: {lost}." if lost else "Every method gave a result for every case."),
         ("Paired Wilcoxon tests on Dice", against),
@@ -129,45 +126,6 @@ def _sections(
         ("Tuning", settings),
         ("Run", run),
     ]
-
-
-def _markdown(sections: Sequence[tuple[str, str | Table]]) -> str:
-    parts = []
-    for level, (heading, content) in enumerate(sections):
-        if heading:
-            parts.append(f"{'#' if level == 0 else '##'} {heading}")
-        if isinstance(content, str):
-            parts.append(content)
-        else:
-            lines = [f"| {' | '.join(line)} |" for line in content]
-            parts.append("\n".join([lines[0], "|---" * len(content[0]) + "|", *lines[1:]]))
-        if heading == "Results":
-            parts.append("![Dice of every case](dice.png)\n\n![Share of cases above a Dice](cumulative.png)")
-    return "\n\n".join(parts) + "\n"
-
-
-def _html(title: str, sections: Sequence[tuple[str, str | Table]], plots: Mapping[str, bytes]) -> str:
-    parts = []
-    for level, (heading, content) in enumerate(sections):
-        if heading:
-            tag = "h1" if level == 0 else "h2"
-            parts.append(f"<{tag}>{html.escape(heading)}</{tag}>")
-        if isinstance(content, str):
-            parts.append(f"<p>{html.escape(content)}</p>")
-        else:
-            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in content[0])
-            body = "".join(
-                f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in content[1:]
-            )
-            parts.append(f"<table><tr>{head}</tr>{body}</table>")
-        if heading == "Results":
-            parts += [
-                f'<img alt="{n}" src="data:image/png;base64,{base64.b64encode(p).decode()}">' for n, p in plots.items()
-            ]
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style>{''.join(parts)}</html>"
-    )
 
 
 def _cells(summary: Mapping[str, Any]) -> list[str]:
@@ -204,7 +162,7 @@ def _box_plot(rows: Sequence[Mapping[str, Any]], order: Sequence[str]) -> bytes:
     axes.set_yticks(range(1, len(names) + 1), names)
     axes.set_xlabel("mean Dice over the organs of a case (box: quartiles, whiskers: range)")
     axes.grid(axis="x", alpha=0.3)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _cumulative(rows: Sequence[Mapping[str, Any]], order: Sequence[str]) -> bytes:
@@ -229,16 +187,10 @@ def _cumulative(rows: Sequence[Mapping[str, Any]], order: Sequence[str]) -> byte
     axes.set_ylabel("share of cases with at least this Dice")
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside right upper")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _colour(name: str, order: Sequence[str]) -> str:
     """One colour a feature family; peers and ``before`` grey."""
     families = list(dict.fromkeys(m.split("+")[0] for m in order if "+" in m))
     return COLOURS[families.index(name.split("+")[0])] if "+" in name else "#999999"
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=110)
-    return stream.getvalue()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import pickle
 import sys
+import time
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from mmreg_lightning.cli._last_steps import save_last_steps
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.paths import CONF_DIR
+from mmreg_lightning.sweep.record import FAILURE, RunRecord, fingerprint, finished_run, write_failure, write_record
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -37,6 +40,7 @@ def train(config: DictConfig) -> dict[str, float]:
     from mmreg_lightning.build import instantiate
     from mmreg_lightning.module import DescentModule
 
+    started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
     settings = plain(config)
@@ -51,8 +55,9 @@ def train(config: DictConfig) -> dict[str, float]:
         normalisation=data.normalisation,
         spacing=settings["data"]["spacing"],
     )
-    check_checkpoint(settings["ckpt_path"], module, settings["trainer"].get("max_steps"))
-    out = prepare_output(settings["output_dir"], settings["ckpt_path"])
+    ckpt_path = resolve_ckpt_path(settings["ckpt_path"], settings["output_dir"])
+    check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
+    out = prepare_output(settings["output_dir"], ckpt_path)
     callbacks = [instantiate(callback) for callback in settings["callbacks"].values()]
     loggers = [instantiate(logger) for logger in settings["logger"].values()]
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
@@ -60,7 +65,7 @@ def train(config: DictConfig) -> dict[str, float]:
     for logger in loggers:
         logger.log_hyperparams(settings)
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=settings["ckpt_path"], weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
         save_last_steps(trainer, module, data)
     except SystemExit as stop:
         # Lightning's own end after Ctrl-C, with exit code 1.
@@ -69,9 +74,57 @@ def train(config: DictConfig) -> dict[str, float]:
         raise
     finally:
         finish_tracking()
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
+        record = RunRecord(
+            fingerprint(settings), overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
+        )
+        write_record(record, out)
         print(f"checkpoints and metrics: {out}")
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return metrics
+
+
+def train_in_sweep(config: DictConfig) -> dict[str, float]:
+    """``train`` as one run of a multirun.
+
+    A run that has finished, in whatever folder of the sweep, is not done again; one that was killed goes on from its
+    last checkpoint; one that fails is noted in its folder, and the next one is begun.
+
+    Returns:
+        The last validation's metrics; none of a run that failed.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    settings = plain(config)
+    known = finished_run(Path(HydraConfig.get().sweep.dir), fingerprint(settings))
+    out = Path(settings["output_dir"])
+    if known is not None:
+        print(f"finished before: {known[0]}")
+        return dict(known[1].metrics)
+    last = out / "last.ckpt"
+    if last.is_file() and settings["ckpt_path"] is None:
+        config.ckpt_path = str(last)
+    try:
+        return train(config)
+    except UserError as error:
+        write_failure(out, str(error))
+        print(f"failed: {out}: {error}", file=sys.stderr)
+    except Exception as error:
+        write_failure(out, f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
+        print(f"failed: {out}: {type(error).__name__}, see {out / FAILURE}", file=sys.stderr)
+    return {}
+
+
+def overrides() -> list[str]:
+    """The overrides of this run as they were given; none outside a command of Hydra's."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def resolve_ckpt_path(path: str | None, output_dir: str) -> str | None:
+    """``last`` is the last checkpoint in the run's own folder."""
+    return str(Path(output_dir) / "last.ckpt") if path == "last" else path
 
 
 def finish_tracking() -> None:
@@ -129,7 +182,11 @@ def check_checkpoint(path: str | None, module: nn.Module, max_steps: int | None)
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def main(config: DictConfig) -> None:
     # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
-    run(lambda: train(config))
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    work = train_in_sweep if HydraConfig.get().mode == RunMode.MULTIRUN else train
+    run(lambda: work(config))
 
 
 def entry() -> None:
