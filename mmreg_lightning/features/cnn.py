@@ -11,11 +11,11 @@ from mmreg_lightning.features.learned import Bound, LearnedFeatures
 
 
 class CNNFeatures(LearnedFeatures):
-    """Convolutions on one grid (see ``body_stride``) whose dilation doubles with each of the first layers.
+    """Convolutions on the feature grid whose dilation doubles with each of the first layers.
 
     Args:
         depth: number of 3x3x3 convolutions after the stem; their dilations are 1, 2, 4, 1, 2, 4, ...
-        modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, body_stride: see ``LearnedFeatures``.
+        modalities, channels, stride, width, stem, norm, bound, smoothing, mirror: see ``LearnedFeatures``.
     """
 
     def __init__(
@@ -30,12 +30,14 @@ class CNNFeatures(LearnedFeatures):
         bound: Bound = "softmax",
         smoothing: float = 0.8,
         mirror: int | None = None,
-        body_stride: int | None = None,
     ) -> None:
-        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, body_stride)
-        self.layers = nn.Sequential(*(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)))
+        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror)
+        self.layers = nn.Sequential(
+            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
+            nn.Conv3d(width, channels, 1),
+        )
 
     def body(self, x: Tensor) -> Tensor:
-        """(B, width, i, j, k) to the same."""
+        """(B, width, i, j, k) to (B, C, i, j, k)."""
         out: Tensor = self.layers(x)
         return out

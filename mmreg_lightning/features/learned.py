@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.blocks import Norm, Stem
-from mmreg_lightning.functional.resize import pixel_shuffle
 from mmreg_lightning.functional.smooth import gaussian_smooth
 
 Bound = Literal["softmax", "sigmoid"]
@@ -26,9 +25,6 @@ class LearnedFeatures(nn.Module):
         modalities: names of the modalities that the features accept.
         channels: C.
         stride: image voxels to a feature voxel, 1, 2 or 4.
-        body_stride: image voxels to a voxel of the grid on which the network computes, a multiple of ``stride``; the
-            last layer then gives all the feature voxels within one of these (sub-pixel convolution: W. Shi et al.,
-            *Real-time single image and video super-resolution*, CVPR 2016, eq. 4). None is ``stride``.
         width: channels of the stem.
         stem: ``modality_specific`` or ``shared``.
         norm: ``instance``, ``group`` or ``none``.
@@ -54,16 +50,10 @@ class LearnedFeatures(nn.Module):
         bound: Bound,
         smoothing: float,
         mirror: int | None = None,
-        body_stride: int | None = None,
     ) -> None:
         super().__init__()
-        body_stride = stride if body_stride is None else body_stride
         if stride not in (1, 2, 4):
             raise ValueError(f"features.stride={stride}: must be 1, 2 or 4")
-        if body_stride not in (1, 2, 4) or body_stride < stride:
-            raise ValueError(
-                f"features.body_stride={body_stride}: must be 1, 2 or 4 and not below {stride}, the stride"
-            )
         if bound not in ("softmax", "sigmoid"):
             raise ValueError(f"features.bound={bound!r}: must be 'softmax' or 'sigmoid'")
         self.modalities = list(modalities)
@@ -74,12 +64,10 @@ class LearnedFeatures(nn.Module):
             raise ValueError(f"features.mirror={mirror}: must be a voxel axis, 0, 1 or 2, or null")
         self.smoothing = smoothing
         self.mirror = mirror
-        self.body_stride = body_stride
-        self.stem = Stem(self.modalities, stem, width, body_stride, norm)
-        self.head = nn.Conv3d(width, channels * (body_stride // stride) ** 3, 1)
+        self.stem = Stem(self.modalities, stem, width, stride, norm)
 
     def body(self, x: Tensor) -> Tensor:
-        """From the stem's output to ``width`` channels, on the same grid."""
+        """From the stem's output to C logits, on the same grid."""
         raise NotImplementedError
 
     def logits(self, image: Tensor, modality: str) -> Tensor:
@@ -88,7 +76,7 @@ class LearnedFeatures(nn.Module):
         Raises:
             UserError: the modality is not one that the features were built for.
         """
-        return self._logits(self._stem(image, modality))
+        return self.body(self._stem(image, modality)).float()
 
     def pair_logits(self, fixed: Tensor, moving: Tensor, modalities: tuple[str, str]) -> tuple[Tensor, Tensor]:
         """``logits`` of two images of one size, in one pass of the body.
@@ -97,19 +85,16 @@ class LearnedFeatures(nn.Module):
         kernel.
         """
         stems = [self._stem(image, name) for image, name in zip((fixed, moving), modalities, strict=True)]
-        both = self._logits(torch.cat(stems))
+        both = self.body(torch.cat(stems)).float()
         return both[: len(fixed)], both[len(fixed) :]
-
-    def _logits(self, x: Tensor) -> Tensor:
-        return pixel_shuffle(self.head(self.body(x)).float(), self.body_stride // self.stride)
 
     def _stem(self, image: Tensor, modality: str) -> Tensor:
         if modality not in self.modalities:
             raise UserError(f"modality {modality!r}: these features know only {', '.join(self.modalities)}")
-        if any(n % self.body_stride for n in image.shape[2:]):
+        if any(n % self.stride for n in image.shape[2:]):
             raise UserError(
-                f"images of {tuple(image.shape[2:])} voxels: sides must be multiples of {self.body_stride}, the stride "
-                "of the features or of their network (data.patch_size)"
+                f"images of {tuple(image.shape[2:])} voxels: sides must be multiples of features.stride={self.stride} "
+                "(data.patch_size)"
             )
         # Channels-last is the layout in which the CPU and GPU kernels of 3-D convolutions are fastest.
         out: Tensor = self.stem(image.contiguous(memory_format=torch.channels_last_3d), modality)

@@ -13,14 +13,14 @@ from mmreg_lightning.functional.resize import pad_to_multiple
 
 
 class UNetFeatures(LearnedFeatures):
-    """A U-Net: wide context costs little, because it is computed on few voxels.
+    """A U-Net on the feature grid: wide context costs little, because it is computed on few voxels.
 
     Skips are added, not concatenated: the coarse branch is projected to the skip's channels before it is enlarged,
     which saves half of the time on the finest grid.
 
     Args:
-        widths: channels on the finest grid (see ``body_stride``) and on each of the halved grids below it.
-        modalities, channels, stride, stem, norm, bound, smoothing, mirror, body_stride: see ``LearnedFeatures``.
+        widths: channels on the feature grid and on each of the halved grids below it.
+        modalities, channels, stride, stem, norm, bound, smoothing, mirror: see ``LearnedFeatures``.
     """
 
     def __init__(
@@ -34,9 +34,8 @@ class UNetFeatures(LearnedFeatures):
         bound: Bound = "softmax",
         smoothing: float = 0.8,
         mirror: int | None = None,
-        body_stride: int | None = None,
     ) -> None:
-        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing, mirror, body_stride)
+        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing, mirror)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, coarse, norm, stride=2), ConvBlock(coarse, coarse, norm))
@@ -46,9 +45,10 @@ class UNetFeatures(LearnedFeatures):
         self.up = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, fine, norm), ConvBlock(fine, fine, norm)) for fine, _ in reversed(steps)
         )
+        self.head = nn.Conv3d(widths[0], channels, 1)
 
     def body(self, x: Tensor) -> Tensor:
-        """(B, widths[0], i, j, k) to the same."""
+        """(B, widths[0], i, j, k) to (B, C, i, j, k)."""
         skips = [x]
         for down in self.down:
             skips.append(down(pad_to_multiple(skips[-1], 2)))
@@ -58,4 +58,5 @@ class UNetFeatures(LearnedFeatures):
             coarse = F.interpolate(project(x), scale_factor=2, mode="trilinear", align_corners=False)
             i, j, k = skip.shape[2:]
             x = up(skip + coarse[..., :i, :j, :k])
-        return x
+        out: Tensor = self.head(x)
+        return out

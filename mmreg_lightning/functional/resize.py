@@ -51,24 +51,6 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, padding, mode="replicate") if any(padding) else x
 
 
-def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
-    """Channels laid out in space: each voxel becomes ``factor``^3 voxels (sub-pixel convolution: W. Shi et al., CVPR
-    2016, eq. 4, in three dimensions).
-
-    Args:
-        x: (B, C * factor^3, I, J, K).
-        factor: voxels to a voxel, along each axis.
-
-    Returns:
-        (B, C, I * factor, J * factor, K * factor).
-    """
-    if factor == 1:
-        return x
-    batch, channels, i, j, k = x.shape
-    blocks = x.view(batch, channels // factor**3, factor, factor, factor, i, j, k)
-    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, -1, i * factor, j * factor, k * factor)
-
-
 def pool(x: Tensor, factor: int) -> Tensor:
     """Average over blocks of ``factor`` voxels a side; the border is repeated where a side is no multiple.
 

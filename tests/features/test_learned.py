@@ -34,28 +34,6 @@ def test_shape_and_stride(family, stride, shape):
 
 
 @FAMILIES
-@pytest.mark.parametrize(("stride", "body_stride"), [(1, 2), (1, 4), (2, 4)])
-def test_the_network_may_compute_on_a_coarser_grid(family, stride, body_stride):
-    features = family(stride=stride, body_stride=body_stride)
-    image = torch.rand(1, 1, 16, 24, 16)
-    assert features(image, "CT").shape == (1, 5, *(n // stride for n in (16, 24, 16)))
-    seen = []
-    features.head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[2:]))
-    logits = features.logits(image, "CT")
-    assert tuple(seen[0]) == tuple(n // body_stride for n in (16, 24, 16))
-    # Neighbouring feature voxels within one voxel of the network differ: that is what the finer grid is for.
-    ratio = body_stride // stride
-    block = logits[0, 0, :ratio, :ratio, :ratio]
-    assert block.std() > 1e-3
-
-
-@FAMILIES
-def test_the_network_is_not_finer_than_its_features(family):
-    with pytest.raises(ValueError, match="features.body_stride=1: must be 1, 2 or 4 and not below 2"):
-        family(stride=2, body_stride=1)
-
-
-@FAMILIES
 def test_softmax_is_a_share_of_each_class(family):
     # Smoothing with weights that sum to 1 keeps the sum of the classes.
     for smoothing in (0.0, 0.8):

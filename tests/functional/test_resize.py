@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 
-from mmreg_lightning.functional.resize import (
-    carried_displacement,
-    pixel_shuffle,
-    pool,
-    pyramid,
-    resize,
-    resize_displacement,
-)
+from mmreg_lightning.functional.resize import carried_displacement, pool, pyramid, resize, resize_displacement
 from mmreg_lightning.functional.warp import identity_grid
 
 
@@ -90,13 +81,3 @@ def test_a_level_starts_where_the_one_before_it_ended():
     onto = torch.zeros(2, 5, 8, 8, 8)
     assert torch.equal(carried_displacement(None, onto), torch.zeros(2, 3, 8, 8, 8))
     assert torch.equal(carried_displacement(torch.ones(2, 3, 4, 4, 2), onto)[0, :, 0, 0, 0], torch.tensor([2.0, 2, 4]))
-
-
-def test_pixel_shuffle_lays_channels_out_in_space():
-    x = torch.arange(2 * 3 * 8 * 2 * 3 * 4.0).view(2, 24, 2, 3, 4)
-    out = pixel_shuffle(x, 2)
-    assert out.shape == (2, 3, 4, 6, 8)
-    for di, dj, dk in itertools.product(range(2), repeat=3):
-        channel = 4 * di + 2 * dj + dk
-        assert torch.equal(out[:, :, di::2, dj::2, dk::2], x.view(2, 3, 8, 2, 3, 4)[:, :, channel])
-    assert pixel_shuffle(x, 1) is x
