@@ -58,7 +58,7 @@ def train(config: DictConfig) -> dict[str, float]:
     ckpt_path = resolve_ckpt_path(settings["ckpt_path"], settings["output_dir"])
     check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
     out = prepare_output(settings["output_dir"], ckpt_path)
-    callbacks = [instantiate(callback) for callback in settings["callbacks"].values()]
+    callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
     loggers = [instantiate(logger) for logger in settings["logger"].values()]
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
     OmegaConf.save(config, out / "config.yaml", resolve=True)

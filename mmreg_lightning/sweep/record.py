@@ -42,6 +42,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     kept["callbacks"] = sorted(
         json.dumps({k: v for k, v in callback.items() if k != "dirpath"}, sort_keys=True)
         for callback in settings["callbacks"].values()
+        if callback is not None
     )
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

@@ -1,0 +1,78 @@
+"""Trainings that are killed and resumed, or shared between processes, end where one that is neither ends."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmreg_lightning.data.phantom.dataset import write_phantom
+
+COMMAND = [sys.executable, str(Path(__file__).resolve().parents[2] / "scripts" / "train.py"), "experiment=phantom_tiny"]
+
+
+def last_validation(folder: Path) -> dict[str, float]:
+    with open(folder / "metrics.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row.get("val/dice")]
+    return {key: float(value) for key, value in rows[-1].items() if key.startswith("val/")}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_same_weights(phantom, cache_dir, tmp_path):
+    common = [f"data.root={phantom}", f"data.cache_dir={cache_dir}", "data.samples_per_epoch=4", "trainer.max_steps=16"]
+    # Augmentation, the warm-up and the start states of the descent are all random.
+    common += ["training.warmup=0.4", "trainer.deterministic=true"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*COMMAND, *common, f"hydra.run.dir={whole}"], check=True, env=environment, capture_output=True)
+    log = tmp_path / "log"
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [*COMMAND, *common, f"hydra.run.dir={killed}"], stdout=stream, stderr=stream, env=environment
+        )
+        deadline = time.monotonic() + 300
+        while not (killed / "last.ckpt").exists():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
+        time.sleep(0.3)  # into the next epoch
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    stopped = torch.load(killed / "last.ckpt", weights_only=True)["global_step"]
+    assert stopped in (4, 8, 12)
+    resume = [*COMMAND, *common, f"hydra.run.dir={killed}", "ckpt_path=last"]
+    subprocess.run(resume, check=True, env=environment, capture_output=True)
+    expected, got = weights(whole), weights(killed)
+    assert all(torch.allclose(got[name], value, rtol=0, atol=1e-6) for name, value in expected.items())
+    assert torch.load(killed / "last.ckpt", weights_only=True)["global_step"] == 16
+    assert last_validation(killed) == pytest.approx(last_validation(whole), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_validate_as_one_does(cache_dir, tmp_path):
+    data = write_phantom(tmp_path / "phantom", 6, (32, 28, 32), spacing=12.0, val=2, test=1)
+    common = [f"data.root={data}", f"data.cache_dir={cache_dir}", "trainer.max_steps=2", "optimizer.lr=0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name, more in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"])):
+        done = subprocess.run(
+            [*COMMAND, *common, f"hydra.run.dir={tmp_path / name}", *more],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = last_validation(tmp_path / "one"), last_validation(tmp_path / "two")
+    assert two == pytest.approx(one, abs=1e-5) and 0 < one["val/dice"] < 1
+    expected, got = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.equal(got[name], value) for name, value in expected.items())
