@@ -44,7 +44,7 @@ def test_a_sweep_ends_with_its_table(finished, capsys):
     assert "| regulariser=gaussian | 2 |" in printed and f"Report: {folder / 'report.html'}" in printed
     runs = read_sweep(folder)
     assert {run.folder.name for run in runs} == {
-        f"regulariser={name},seed={seed}" for name in ("gaussian", "none") for seed in (1, 2)
+        f"regulariser={name},seed={seed},trainer.max_steps=2" for name in ("gaussian", "none") for seed in (1, 2)
     }
     points = group(runs)
     assert [point.name for point in points] == ["regulariser=gaussian", "regulariser=none"]
@@ -67,12 +67,12 @@ def test_points_that_are_finished_are_skipped_and_failures_named(finished, phant
     folder, _ = finished
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/last.ckpt")}
     # One point is lost half-way, one is new and cannot work, and the order of the overrides is another.
-    lost = folder / "regulariser=none,seed=2"
+    lost = folder / "regulariser=none,seed=2,trainer.max_steps=2"
     (lost / "result.json").unlink()
     done = sweep(phantom, cache_dir, folder, "regulariser=gaussian,none", "seed=1,2", "data.organs=null,[brain]")
     assert done.stdout.count("finished before: ") == 3
     assert "failed: " in done.stderr and "brain" in done.stderr
-    assert "data.organs=[brain]: failed, " in done.stdout.replace(",regulariser", ": ") or "failed, " in done.stdout
+    assert "data.organs=[brain],regulariser=none,seed=1,trainer.max_steps=2: failed, " in done.stdout
     runs = read_sweep(folder)
     assert sum(run.status == "failed" for run in runs) == 4
     for path, time in before.items():
