@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import pickle
+import secrets
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 
@@ -16,7 +17,7 @@ from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli._hydra import plain, run_hydra
 from mmreg_lightning.cli._last_steps import save_last_steps
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.files import ensure_output_dir, write_text
 from mmreg_lightning.paths import CONF_DIR
 from mmreg_lightning.sweep.record import FAILURE, RunRecord, fingerprint, finished_run, write_failure, write_record
 
@@ -59,7 +60,7 @@ def train(config: DictConfig) -> dict[str, float]:
     check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
     out = prepare_output(settings["output_dir"], ckpt_path)
     callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
-    loggers = [instantiate(logger) for logger in settings["logger"].values()]
+    loggers = [instantiate(tracked(logger, out)) for logger in settings["logger"].values()]
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
     OmegaConf.save(config, out / "config.yaml", resolve=True)
     for logger in loggers:
@@ -120,6 +121,29 @@ def overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def tracked(logger: dict[str, Any], out: Path) -> dict[str, Any]:
+    """A logger's configuration; W&B's goes on with the run that was begun in this folder, and knows its sweep.
+
+    Args:
+        logger: one entry of the group ``logger``.
+        out: folder of the run.
+    """
+    if not str(logger["_target_"]).endswith("WandbLogger"):
+        return logger
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    identity = out / "wandb_run_id.txt"
+    if not identity.is_file():
+        write_text(identity, secrets.token_hex(4))
+    known: dict[str, Any] = {"id": identity.read_text().strip(), "resume": "allow"}
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        # W&B allows tags of up to 64 characters.
+        tags = [tag for tag in overrides() if len(tag) <= 64]
+        known |= {"group": Path(HydraConfig.get().sweep.dir).name, "tags": tags}
+    return {**known, **logger}
 
 
 def resolve_ckpt_path(path: str | None, output_dir: str) -> str | None:

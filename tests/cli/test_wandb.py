@@ -75,3 +75,21 @@ def test_offline_run_holds_config_metrics_and_pictures(phantom, cache_dir, tmp_p
     pictures = sorted(path.name.split("_")[0] for path in (run / "files" / "media" / "images" / "val").glob("*.png"))
     assert pictures == ["features", "registration"]
     assert any(record.HasField("exit") for record in content), "the run was not finished"
+
+
+@pytest.mark.slow
+def test_a_sweep_is_a_group_and_a_resumed_run_the_same_run(phantom, cache_dir, tmp_path):
+    common = [f"data.root={phantom}", f"data.cache_dir={cache_dir}", "logger=wandb", "data.samples_per_epoch=1", *TINY]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "WANDB_SILENT": "true"}
+    environment.pop("WANDB_MODE", None)
+    multirun = ["-m", "seed=3", f"hydra.sweep.dir={tmp_path}/my_sweep", "hydra.sweep.subdir=run"]
+    resumed = [f"hydra.run.dir={tmp_path}/my_sweep/run", "ckpt_path=last", "seed=3"]
+    for steps, more in ((1, multirun), (2, resumed)):
+        argv = [*COMMAND, *more, *common, f"trainer.max_steps={steps}"]
+        done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    runs = []
+    for file in sorted((tmp_path / "my_sweep" / "run").glob("wandb/offline-run-*/*.wandb")):
+        runs += [record.run for record in records(file) if record.WhichOneof("record_type") == "run"]
+    assert len({run.run_id for run in runs}) == 1 and len(runs) >= 2
+    assert runs[0].run_group == "my_sweep" and "seed=3" in runs[0].tags
