@@ -126,7 +126,7 @@ def _box_plot(results: Mapping[str, Any]) -> bytes:
 def _learning_curves(log: Path) -> bytes:
     from matplotlib.figure import Figure
 
-    with open(log, newline="") as stream:
+    with open(log, newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -21,7 +21,7 @@ def reset_peak_memory() -> bool:
 def peak_memory_mb() -> float:
     """Largest resident size of this process, since ``reset_peak_memory`` or since it began."""
     if _STATUS.is_file():
-        for line in _STATUS.read_text().splitlines():
+        for line in _STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

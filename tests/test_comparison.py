@@ -170,9 +170,9 @@ def test_from_end_to_end(trained, phantom, cache_dir, tmp_path):
         "learned": 12,
         "labels": 12,
     }
-    results = json.loads((out / "results.json").read_text())
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert "features.radius" in results["mind_ssc"]["setting"]
-    run = yaml.safe_load((out / results["mind_ssc"]["cases"][0]["folder"] / "run.yaml").read_text())
+    run = yaml.safe_load((out / results["mind_ssc"]["cases"][0]["folder"] / "run.yaml").read_text(encoding="utf-8"))
     assert run["settings"]["features"]["radius"] == results["mind_ssc"]["setting"]["features.radius"]
     assert run["settings"]["normalisation"]["CT"] == UNCLIPPED
     assert results["labels"]["dice"] > 0.5
@@ -180,6 +180,6 @@ def test_from_end_to_end(trained, phantom, cache_dir, tmp_path):
         assert (out / results[family]["cases"][0]["folder"] / "metrics.json").is_file()
     assert markdown_table(results).count("\n") == 5
     write_comparison_report(out / "report.html", results, "a < b", ["a note"])
-    assert "a &lt; b" in (out / "report.html").read_text()
+    assert "a &lt; b" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="tuning.json of an earlier comparison"):
         compare(trained, phantom, out, cache_dir=cache_dir)

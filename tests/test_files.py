@@ -16,8 +16,8 @@ def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
         assert temporary.parent == tmp_path
         assert temporary.name.endswith("displacement.itk.nii.gz")
         temporary.write_text("new")
-        assert target.read_text() == "old"
-    assert target.read_text() == "new"
+        assert target.read_text(encoding="utf-8") == "old"
+    assert target.read_text(encoding="utf-8") == "new"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -27,7 +27,7 @@ def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise KeyboardInterrupt
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
@@ -56,14 +56,14 @@ def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
         {"dice": {"mean": nan, "rows": [1, (0.5, float("inf"))]}, "name": "x", "none": None},
     )
     expected = {"dice": {"mean": None, "rows": [1, [0.5, None]]}, "name": "x", "none": None}
-    assert json.loads((tmp_path / "m.json").read_text()) == expected
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")) == expected
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     write_text(tmp_path / "m.json", "old")
     with pytest.raises(TypeError):
         write_json(tmp_path / "m.json", {"x": object()})
-    assert (tmp_path / "m.json").read_text() == "old"
+    assert (tmp_path / "m.json").read_text(encoding="utf-8") == "old"
 
 
 def test_a_new_folder_goes_when_nothing_came_of_it(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
     if not path.is_file():
         write_json(path, now)
         return
-    before = json.loads(path.read_text())
+    before = json.loads(path.read_text(encoding="utf-8"))
     # The learned features may join a benchmark of the others later.
     joined = {"checkpoint", "checkpoint_sha256"} if before.get("checkpoint") is None else set()
     changed = [key for key in now if _fixed_part(before.get(key)) != _fixed_part(now[key]) and key not in joined]

@@ -143,7 +143,7 @@ def _family(method: AnyMethod) -> object:
 
 
 def _load(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _save(path: Path, content: object) -> None:

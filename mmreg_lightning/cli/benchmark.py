@@ -50,7 +50,13 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
         )
     command = shlex.join(["mmreg-benchmark", *sys.argv[1:]])
     summary = write_results(folder, rows, trials, run_facts(plan, settings, command))
-    print((folder / "report.md").read_text().split("## Paired")[0].split("## Results\n\n")[1].split("\n\n")[0])
+    print(
+        (folder / "report.md")
+        .read_text(encoding="utf-8")
+        .split("## Paired")[0]
+        .split("## Results\n\n")[1]
+        .split("\n\n")[0]
+    )
     print(f"Results: {folder / 'report.html'}, {folder / 'results.csv'}")
     return summary
 

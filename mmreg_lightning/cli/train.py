@@ -138,7 +138,7 @@ def tracked(logger: dict[str, Any], out: Path) -> dict[str, Any]:
     identity = out / "wandb_run_id.txt"
     if not identity.is_file():
         write_text(identity, secrets.token_hex(4))
-    known: dict[str, Any] = {"id": identity.read_text().strip(), "resume": "allow"}
+    known: dict[str, Any] = {"id": identity.read_text(encoding="utf-8").strip(), "resume": "allow"}
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         # W&B allows tags of up to 64 characters.
         tags = [tag for tag in overrides() if len(tag) <= 64]

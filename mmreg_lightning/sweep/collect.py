@@ -85,7 +85,7 @@ def read_sweep(folder: Path) -> list[SweepRun]:
     overrides = sorted(folder.glob("*/.hydra/overrides.yaml"))
     if not overrides:
         raise UserError(f"{folder} holds no run of a multirun (no */.hydra/overrides.yaml)")
-    return [_run(path.parent.parent, yaml.safe_load(path.read_text()) or []) for path in overrides]
+    return [_run(path.parent.parent, yaml.safe_load(path.read_text(encoding="utf-8")) or []) for path in overrides]
 
 
 def group(runs: Sequence[SweepRun]) -> list[SweepPoint]:

@@ -46,7 +46,7 @@ def result(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_it_is_a_registration(result: Path) -> None:
-    metrics = json.loads((result / "metrics.json").read_text())
+    metrics = json.loads((result / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["dice_before"]["mean"] < 0.01 and metrics["dice_after"]["mean"] > 0.4
     assert metrics["folds_percent"] < 0.1
 

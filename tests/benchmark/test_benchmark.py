@@ -70,8 +70,8 @@ def test_from_end_to_end_and_again(call, tmp_path):
     own = [row for row in rows if row["method"] == "mind_ssc+demons"]
     assert len(own) == 2 and all(float(row["dice"]) > 0 and float(row["seconds_total"]) > 0 for row in own)
     assert "mind_ssc+demons" in out and "report.html" in out
-    assert "mind_ssc+demons" in (folder / "report.html").read_text()
-    summary = json.loads((folder / "summary.json").read_text())
+    assert "mind_ssc+demons" in (folder / "report.html").read_text(encoding="utf-8")
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert summary["methods"]["mind_ssc+demons"]["trials"] == 2
     assert summary["command"].startswith("mmreg-benchmark data.root=")
     # A second run reads what is there: nothing is registered again, so the times stay as they are.
@@ -144,7 +144,7 @@ def test_failures_are_named_not_dropped(plan, tmp_path):
     summary = write_results(tmp_path, rows, trials, facts)
     assert summary["methods"]["weak"]["failed_cases"] == two[:1]
     assert summary["methods"]["weak"]["measures"]["dice"]["cases"] == 1
-    assert f"Without a result, not in the means: weak: {two[0]}" in (tmp_path / "report.md").read_text()
+    assert f"Without a result, not in the means: weak: {two[0]}" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_method_that_always_fails_is_named_and_the_others_go_on(plan, tmp_path):
@@ -155,7 +155,7 @@ def test_a_method_that_always_fails_is_named_and_the_others_go_on(plan, tmp_path
     summary = write_results(tmp_path, rows, trials, {"title": "t", "what": "w", "command": "c"})
     assert summary["methods"]["good"]["measures"]["dice"]["cases"] == len(plan().reported)
     assert set(summary["methods"]["weak"]["failed_cases"]) == {pair.name for pair in plan().reported}
-    assert "| weak | 1 | 1 | the default | – |" in (tmp_path / "report.md").read_text()
+    assert "| weak | 1 | 1 | the default | – |" in (tmp_path / "report.md").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="every trial of every method failed, the first of weak with: it fell over"):
         run_plan(plan(Fake("weak", failing=everything)), tmp_path / "alone", quiet)
 

@@ -43,7 +43,7 @@ def test_a_killed_training_ends_with_the_same_weights(phantom, cache_dir, tmp_pa
         )
         deadline = time.monotonic() + 300
         while not (killed / "last.ckpt").exists():
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(0.01)
         time.sleep(0.3)  # into the next epoch
         os.kill(process.pid, signal.SIGKILL)

@@ -35,7 +35,7 @@ def edited(phantom, tmp_path):
     def build(change):
         root = shutil.copytree(phantom, tmp_path / "copy")
         path = next(root.glob("*_dataset.json"))
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         change(content)
         path.write_text(json.dumps(content))
         return root

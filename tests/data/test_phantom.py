@@ -211,7 +211,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_layout(folder: Path) -> None:
-    description = json.loads((folder / f"{NAME}_dataset.json").read_text())
+    description = json.loads((folder / f"{NAME}_dataset.json").read_text(encoding="utf-8"))
     assert description["modality"] == {"0": "MR", "1": "CT"}
     assert description["registration_direction"] == {"fixed": 0, "moving": 1}
     assert description["labels"]["1"]["1"] == "liver"

@@ -79,7 +79,7 @@ def test_every_form_of_a_field_gets_the_same_scores(call, pairs, phantom, tmp_pa
     assert expected["dice"] == pytest.approx(expected["dice_l2r"], abs=5e-3)  # rounding at half voxels
     assert expected["hd95_mm"] == pytest.approx(expected["hd95_voxels"] * fixed.grid.spacing[0], rel=1e-6)
     assert expected["sdlogj"] > 2 * expected["sdlogj_l2r"]
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["measures"]["dice"]["cases"] == 1
     assert len(summary["missing"]) == len(pairs) - 1
 

@@ -133,7 +133,7 @@ def test_points_go_there_and_back_in_every_form(registered: Path, capsys: pytest
     }
     (registered / "p.mrk.json").write_text(json.dumps(markups))
     apply(registered, "--input", registered / "p.mrk.json", "--out", registered / "q.mrk.json")
-    written = json.loads((registered / "q.mrk.json").read_text())
+    written = json.loads((registered / "q.mrk.json").read_text(encoding="utf-8"))
     positions = [point["position"] for point in written["markups"][0]["controlPoints"]]
     assert positions[3] is None and written["@schema"] == "kept"
     np.testing.assert_allclose(np.array(positions[:3]) * flip, there, atol=1e-4)

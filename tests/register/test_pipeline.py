@@ -182,7 +182,7 @@ def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tm
         field_formats=("itk", "l2r", "fsl", "torch"),
     )
     assert sorted(p.name for p in out.iterdir()) == sorted(OUTPUTS)
-    metrics = json.loads((out / "metrics.json").read_text())
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics) == {
         "dice_before",
         "dice_after",
@@ -197,7 +197,7 @@ def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tm
     assert set(metrics["dice_before"]["per_label"]) == {"spleen", "label 2"}
     assert metrics["seconds"]["total"] >= metrics["seconds"]["solver"] > 0
     assert 50 < metrics["peak_memory_mb"] < 100_000
-    run = yaml.safe_load((out / "run.yaml").read_text())
+    run = yaml.safe_load((out / "run.yaml").read_text(encoding="utf-8"))
     assert run["command"] == "mmreg-register ${x}"
     assert run["versions"]["torch"] == torch.__version__
     assert run["settings"]["solver"]["iterations"] == 4
@@ -214,7 +214,7 @@ def test_a_label_of_one_image_only_is_null_and_does_not_count(write_scene: Calla
     nib.save(nib.Nifti1Image(fewer, labels.affine), tmp_path / "fewer.nii.gz")
     files = PairFiles(scene.image, scene.image, scene.labels, tmp_path / "fewer.nii.gz")
     register_files(files, tmp_path / "out", overrides=QUICK)
-    dice = json.loads((tmp_path / "out" / "metrics.json").read_text())["dice_after"]
+    dice = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["dice_after"]
     assert dice == {"mean": 1.0, "per_label": {"label 1": 1.0, "label 2": None, "label 9": None}}
 
 
@@ -225,9 +225,9 @@ def test_old_results_are_replaced_only_on_request(write_scene: Callable, tmp_pat
     (out / "metrics.json").write_text("old")
     with pytest.raises(UserError, match="--overwrite"):
         register_files(files, out)
-    assert (out / "metrics.json").read_text() == "old"
+    assert (out / "metrics.json").read_text(encoding="utf-8") == "old"
     register_files(files, out, overwrite=True, overrides=QUICK)
-    assert json.loads((out / "metrics.json").read_text())["dice_before"] is None
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["dice_before"] is None
 
 
 class RecordingSolver:
@@ -275,7 +275,7 @@ def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callab
     spread = result.registration.deformation.abs().max()
     assert spread < 1e-3  # voxels: nothing is left to do
     assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm"), matrix, atol=1e-6)
-    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
     assert run["inputs"]["affine"]["path"] == str(tmp_path / "shift.tfm")
 
 

@@ -89,7 +89,7 @@ def write_phantom(
             _write_subject(partial, index, make_subject(seed, index, shape, steps.tolist(), intra_displacement))
         description = dataset_description(subjects, val, test, shape)
         description["phantom"] = parameters
-        (partial / f"{NAME}_dataset.json").write_text(json.dumps(description, indent=1) + "\n")
+        (partial / f"{NAME}_dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         partial.chmod(0o755)
         _publish(partial, out, parameters)
     except OSError as error:
@@ -179,7 +179,7 @@ def _holds(out: Path, parameters: Json) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        description = json.loads((out / f"{NAME}_dataset.json").read_text())
+        description = json.loads((out / f"{NAME}_dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         description = None
     found = description.get("phantom") if isinstance(description, dict) else None
