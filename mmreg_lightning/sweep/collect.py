@@ -77,7 +77,7 @@ class SweepPoint:
 
 
 def read_sweep(folder: Path) -> list[SweepRun]:
-    """All runs of a multirun, finished or not.
+    """All runs of a multirun, finished or not, in the order in which they were launched.
 
     Raises:
         UserError: there are none.
@@ -85,11 +85,12 @@ def read_sweep(folder: Path) -> list[SweepRun]:
     overrides = sorted(folder.glob("*/.hydra/overrides.yaml"))
     if not overrides:
         raise UserError(f"{folder} holds no run of a multirun (no */.hydra/overrides.yaml)")
+    overrides.sort(key=_launch_number)
     return [_run(path.parent.parent, yaml.safe_load(path.read_text(encoding="utf-8")) or []) for path in overrides]
 
 
 def group(runs: Sequence[SweepRun]) -> list[SweepPoint]:
-    """Finished runs by what was varied, in the order of the folders' names as overrides give it."""
+    """Finished runs by what was varied, in the order of the runs."""
     keys = _varied(runs)
     points: dict[tuple[str, ...], SweepPoint] = {}
     for run in runs:
@@ -112,6 +113,12 @@ def learning_curve(run: SweepRun, metric: str) -> list[tuple[int, float]]:
                 if row.get(metric):
                     points[int(row["step"])] = float(row[metric])
     return sorted(points.items())
+
+
+def _launch_number(overrides: Path) -> int:
+    config = yaml.safe_load(overrides.with_name("hydra.yaml").read_text(encoding="utf-8"))
+    number = config["hydra"]["job"].get("num")
+    return number if isinstance(number, int) else -1
 
 
 def _varied(runs: Sequence[SweepRun]) -> list[str]:
