@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import hydra
 
 from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli._hydra import plain, run_hydra
+from mmreg_lightning.cli._progress import progress_bar
 from mmreg_lightning.paths import CONF_DIR
 
 if TYPE_CHECKING:
@@ -28,35 +30,23 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: the configuration cannot be used, or the folder holds another benchmark.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from mmreg_lightning.benchmark.facts import check_same, run_facts
     from mmreg_lightning.benchmark.plan import make_plan
     from mmreg_lightning.benchmark.report import write_results
     from mmreg_lightning.benchmark.runner import run_plan
     from mmreg_lightning.files import ensure_output_dir
+    from mmreg_lightning.pages import markdown_table
 
     settings = plain(config)
     plan = make_plan(settings)
     folder = ensure_output_dir(settings["output_dir"])
     check_same(folder, {key: value for key, value in settings.items() if key not in _FREE})
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("benchmark", total=None)
-        rows, trials = run_plan(
-            plan,
-            folder,
-            lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
-        )
+    with progress_bar("benchmark") as update:
+        rows, trials = run_plan(plan, folder, update)
     command = shlex.join(["mmreg-benchmark", *sys.argv[1:]])
     summary = write_results(folder, rows, trials, run_facts(plan, settings, command))
-    print(
-        (folder / "report.md")
-        .read_text(encoding="utf-8")
-        .split("## Paired")[0]
-        .split("## Results\n\n")[1]
-        .split("\n\n")[0]
-    )
+    with open(folder / "summary.csv", newline="", encoding="utf-8") as stream:
+        print(markdown_table(list(csv.reader(stream))))
     print(f"Results: {folder / 'report.html'}, {folder / 'results.csv'}")
     return summary
 

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mmreg_lightning.cli._entry import run
-
-if TYPE_CHECKING:
-    from mmreg_lightning.comparison import Progress
+from mmreg_lightning.cli._progress import progress_bar
 
 SPLITS = ("train", "val", "test")
 
@@ -70,7 +66,7 @@ def write_comparison(
     from mmreg_lightning.comparison_report import markdown_table, method_note, write_comparison_report
     from mmreg_lightning.paths import CACHE_DIR
 
-    with progress_bar() as progress:
+    with progress_bar("tuning", "registering") as progress:
         comparison = compare(
             checkpoint,
             data,
@@ -94,17 +90,6 @@ def write_comparison(
     )
     print(markdown_table(comparison.results))
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on stderr."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True)) as bar:
-        tasks = {what: bar.add_task(what, total=None) for what in ("tuning", "registering")}
-        yield lambda what, done, total: bar.update(tasks[what], completed=done, total=total)
 
 
 def entry() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._progress import progress_bar
 
 SPLITS = ("val", "test", "train")
 
@@ -37,20 +38,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate as ``argv`` says; print the means and where the files lie."""
     arguments = build_parser().parse_args(argv)
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from mmreg_lightning.field_evaluation import evaluate_fields
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("scoring fields", total=None)
+    with progress_bar("scoring fields") as update:
         summary = evaluate_fields(
             arguments.dataset,
             arguments.fields,
             arguments.out,
             split=arguments.split,
             overwrite=arguments.overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: update("scoring fields", done, total),
         )
     for name in ("dice_before", "dice", "hd95_mm", "assd_mm", "tre_mm", "sdlogj", "folds_percent"):
         if name in summary["measures"]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._progress import progress_bar
 from mmreg_lightning.errors import UserError
-
-if TYPE_CHECKING:
-    from mmreg_lightning.solvers.protocol import Progress
 
 PAIR_OPTIONS = (
     "fixed",
@@ -164,13 +162,13 @@ def _register_one(arguments: argparse.Namespace, command: str) -> None:
     from mmreg_lightning.report import summary
 
     files = PairFiles(**{name: getattr(arguments, name) for name in PAIR_OPTIONS})
-    with _progress_bar() as progress:
+    with progress_bar("registering") as update:
         result = register_files(
             files,
             arguments.out,
             checkpoint=arguments.checkpoint,
             overwrite=arguments.overwrite,
-            progress=progress,
+            progress=functools.partial(update, "registering"),
             **_settings(arguments),
             **_options(arguments, command),
         )
@@ -189,25 +187,14 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
     settings = resolve_settings(arguments.checkpoint, **_settings(arguments))
 
     def register(files: PairFiles, folder: Path) -> None:
-        with _progress_bar() as progress:
+        with progress_bar("registering") as update:
+            progress = functools.partial(update, "registering")
             register_with(files, folder, settings, progress=progress, **_options(arguments, command))
 
     failed = register_batch(pairs, arguments.out, register, shard)
     print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")
     if failed:
         raise UserError(f"{len(failed)} of the pairs of {arguments.pairs} failed: {', '.join(failed)}")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar on stderr that appears with the first iteration and goes with the last."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("registering", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def entry() -> None:
