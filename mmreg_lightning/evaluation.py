@@ -79,7 +79,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means and deviations over cases, of every numeric column, and ``dice30``: Dice that 70 % of the cases exceed.
 
     Args:
-        rows: one a case; None and NaN do not count, and ``cases`` of each column says how many did.
+        rows: one a case; None, NaN and infinity (``hd95_l2r`` of an organ that was lost) do not count, and ``cases``
+            of each column says how many did.
 
     Returns:
         column -> ``{"mean", "sd", "cases"}``, and ``dice30``, ``dice30_l2r``.
@@ -87,7 +88,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     columns = dict.fromkeys(key for row in rows for key, value in row.items() if is_number(value))
     summary: dict[str, Any] = {}
     for column in columns:
-        values = [float(row[column]) for row in rows if is_number(row.get(column)) and not math.isnan(row[column])]
+        values = [float(row[column]) for row in rows if is_number(row.get(column)) and math.isfinite(row[column])]
         if values:
             deviation = statistics.stdev(values) if len(values) > 1 else 0.0
             summary[column] = {"mean": statistics.fmean(values), "sd": deviation, "cases": len(values)}

@@ -143,3 +143,10 @@ def test_an_organ_of_one_image_only_leaves_no_nan(tmp_path):
     row = evaluate(data, torch.zeros(1, 3, *data.fixed.grid.shape), {1: "liver"})
     assert "dice_liver" not in row and row["dice"] == row["dice_l2r"] == 1
     assert all(value == value for value in row.values())
+
+
+def test_means_are_over_what_is_finite() -> None:
+    rows = [{"dice": 0.5, "hd95_l2r": 3.0}, {"dice": 0.7, "hd95_l2r": float("inf")}, {"dice": None, "hd95_l2r": 5.0}]
+    summary = summarise(rows)
+    assert summary["dice"]["mean"] == pytest.approx(0.6) and summary["dice"]["cases"] == 2
+    assert summary["hd95_l2r"]["mean"] == 4.0 and summary["hd95_l2r"]["cases"] == 2
