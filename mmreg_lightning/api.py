@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mmreg_lightning.files import new_output_dir
@@ -14,7 +17,7 @@ from mmreg_lightning.geometry.field_formats import FieldFormat
 from mmreg_lightning.geometry.images import mask_of_labels
 from mmreg_lightning.geometry.in_memory import Library, image_for, library_of, volume_of
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.world_transforms import FieldTransform
+from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.inputs import checked_pair
 from mmreg_lightning.outputs import RegisteredPair, describe_run, write_outputs
 from mmreg_lightning.pipeline import check_free, register_data
@@ -30,10 +33,12 @@ class Registered:
     Attributes:
         details: everything in the package's own terms.
         library: in whose images the warped ones are given, that of the moving image (nibabel's for files).
+        files: the inputs that were given as paths, by the name of their argument.
     """
 
     details: RegisteredPair
     library: Library
+    files: Mapping[str, Path]
 
     @property
     def warped(self) -> Any:
@@ -61,6 +66,15 @@ class Registered:
         """Dice, folds and so on, as in metrics.json."""
         return self.details.scores
 
+    def map_points(self, points: ArrayLike, inverse: bool = False) -> NDArray[np.float64]:
+        """Where points of the fixed image lie in the moving one; with ``inverse`` the other way round.
+
+        Args:
+            points: (N, 3), world RAS mm.
+            inverse: map points of the moving image.
+        """
+        return map_points(self.transform.inverse() if inverse else self.transform, np.asarray(points, dtype=float))
+
     def write(
         self, folder: str | Path, field_formats: Sequence[FieldFormat] = ("itk",), overwrite: bool = False
     ) -> Path:
@@ -76,7 +90,7 @@ class Registered:
         """
         check_free(folder, overwrite)
         with new_output_dir(folder) as out:
-            write_outputs(self.details, out, describe_run({}, "mmreg_lightning.register"), field_formats)
+            write_outputs(self.details, out, describe_run(self.files, "mmreg_lightning.register"), field_formats)
         return out
 
     def _image(self, volume: Volume | None, like: Volume) -> Any:
@@ -139,4 +153,6 @@ def register(
         (masks[0], masks[1]),
     )
     details = register_data(pair, settings, affine=affine, device=device, progress=progress)
-    return Registered(details, library_of(moving))
+    given = {"fixed": fixed, "moving": moving, **named, "checkpoint": checkpoint}
+    files = {name: Path(value) for name, value in given.items() if isinstance(value, str | os.PathLike)}
+    return Registered(details, library_of(moving), files)

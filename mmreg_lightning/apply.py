@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
@@ -99,12 +100,23 @@ def apply_to_file(
     like = Volume(torch.empty(1, *grid.shape), grid, native)
     ensure_output_dir(target.parent)
     displacement = transform_displacement(transform, grid)
+    _check_seen(moving, displacement, like, source, reference)
     if labels == "vote":
         warped = vote_labels(moving, displacement, grid)
     else:
         warped = warp_volume(moving, displacement, grid, "linear" if labels is None else "nearest")
     write_image(warped, target, like=like, dtype=moving.stored)
     return f"{source} sampled on the grid of {reference}"
+
+
+def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str | Path, reference: str | Path) -> None:
+    """The commonest mistake, the wrong direction, would otherwise write an empty image."""
+    ones = Volume(torch.ones_like(moving.data, dtype=torch.float32), moving.grid)
+    if not warp_volume(ones, displacement, like.grid, "nearest").data.any():
+        raise UserError(
+            f"{source}: no voxel of {reference} is taken into it by the transform; a moving image is brought to the "
+            "fixed grid without --inverse, a fixed image to the moving grid with it"
+        )
 
 
 def read_layout(path: str | Path) -> NativeGrid:

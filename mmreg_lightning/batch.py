@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.inputs import PairFiles
@@ -85,6 +87,7 @@ def register_batch(
     out: str | os.PathLike[str],
     register: Callable[[PairFiles, Path], object],
     shard: tuple[int, int] = (1, 1),
+    settings: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = print,
 ) -> list[str]:
     """Register every pair of a shard whose results do not lie in ``out`` yet.
@@ -97,19 +100,22 @@ def register_batch(
         out: folder of the results, one a pair, and of summary.csv.
         register: registers files into a folder.
         shard: (K, N): every N-th pair from the K-th on.
+        settings: of ``describe_settings``; finished pairs must have been made with them. None takes any.
         report: told one line a pair.
 
     Returns:
         Names of the pairs that failed.
 
     Raises:
-        UserError: the output folder cannot be used, or a pair's folder exists without results in it.
+        UserError: the output folder cannot be used, a pair's folder exists without results in it, or its results were
+            made with other settings.
     """
     folder = ensure_output_dir(out)
     mine = pairs[shard[0] - 1 :: shard[1]]
     for pair in mine:
         if (folder / pair.name).exists() and not (folder / pair.name / "metrics.json").is_file():
             raise UserError(f"--out {folder}: {pair.name} exists, but holds no results of a registration")
+        _check_settings(folder / pair.name, settings)
     failed = []
     for number, pair in enumerate(mine, start=1):
         place = f"[{number}/{len(mine)}] {pair.name}"
@@ -129,6 +135,19 @@ def register_batch(
         report(f"{place}: done")
     write_summary(pairs, folder)
     return failed
+
+
+def _check_settings(folder: Path, wanted: Mapping[str, Any] | None) -> None:
+    run = folder / "run.yaml"
+    if wanted is None or not run.is_file():
+        return
+    had = yaml.safe_load(run.read_text(encoding="utf-8"))["settings"]
+    # Without a spacing of its own every pair has that of its fixed image.
+    others = [key for key, value in wanted.items() if had.get(key) != value and value is not None]
+    if others:
+        raise UserError(
+            f"{folder} holds a registration with other settings ({', '.join(others)}): name another --out, or remove it"
+        )
 
 
 def write_summary(pairs: Sequence[NamedPair], folder: Path) -> None:
@@ -171,7 +190,7 @@ def _pair(table: Path, number: int, row: Mapping[str | None, Any]) -> NamedPair:
         if not paths[column].exists():
             raise UserError(f"{table}: row {number}, column {column}: there is no file {paths[column]}")
     name = (row.get("name") or "").strip() or "_".join(_stem(paths[role]) for role in ("fixed", "moving"))
-    if name != Path(name).name or name.startswith("."):
+    if name != Path(name).name or name.startswith(".") or name == SUMMARY:
         raise UserError(f"{table}: row {number}: the name {name!r} is not one of a folder")
     return NamedPair(name, PairFiles(**paths))
 

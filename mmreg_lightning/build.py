@@ -36,7 +36,8 @@ def _sentence(error: InstantiationException) -> str:
     what = lines[0].partition(", set env var")[0].rstrip(":")
     where = next((f" (configuration key {line[10:].strip()})" for line in lines if line.startswith("full_key:")), "")
     cause: BaseException | None = error.__cause__
-    if isinstance(cause, UserError):
+    # This package's own checks name key and value; what another library raises needs its target beside it.
+    if isinstance(cause, UserError) or (isinstance(cause, ValueError) and "mmreg_lightning" in what):
         return f"{_one_line(cause)}{where}"
     why = f": {type(cause).__name__}: {_one_line(cause)}" if cause is not None else ""
     return f"{what}{why}{where}"

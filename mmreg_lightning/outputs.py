@@ -88,17 +88,19 @@ def write_outputs(
         result: of the registration.
         folder: exists and is writable.
         provenance: what run.yaml says about the run, see ``describe_run``.
-        field_formats: of the displacement and of its inverse.
+        field_formats: of the displacement and of its inverse, besides ``itk``, which ``mmreg-apply`` reads.
         full: False leaves out the inverse, the Jacobian map and the HTML page.
 
     Returns:
         The content of metrics.json.
     """
     pair, registration, watch = result.pair, result.registration, result.watch
+    field_formats = list(dict.fromkeys(("itk", *field_formats)))
     with watch.stage("write"):
         # Stopped half-way, the folder must not hold a mixture of old and new files.
         for name in reversed(OUTPUTS):
-            (folder / name).unlink(missing_ok=True)
+            for old in (folder / name, *folder.glob(f".????????-{name}")):  # and what a killed run was writing
+                old.unlink(missing_ok=True)
         write_image(result.warped, folder / "warped.nii.gz", like=pair.fixed, dtype=pair.moving.stored)
         if result.warped_labels is not None and pair.moving_labels is not None:
             labels = folder / "warped_labels.nii.gz"
@@ -116,7 +118,7 @@ def write_outputs(
             write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
     run = {
         **provenance,
-        "settings": _plain(result),
+        "settings": describe_settings(result.settings, result.affine, result.spacing),
         "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
     }
     write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
@@ -149,9 +151,16 @@ def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, A
     }
 
 
-def _plain(result: RegisteredPair) -> dict[str, Any]:
-    settings = result.settings
-    spacing = result.spacing
+def describe_settings(settings: Settings, affine: str, spacing: float | Sequence[float] | None) -> dict[str, Any]:
+    """The settings of a registration as run.yaml holds them, plain types.
+
+    Args:
+        settings: what it runs with.
+        affine: what precedes the solver.
+        spacing: of the working grid, mm; None where it is the image's own.
+    """
+    if spacing is not None and not isinstance(spacing, float | int):
+        spacing = list(spacing)
     return {
         "features": dict(settings.features_config),
         "fixed_modality": settings.fixed_modality,
@@ -160,7 +169,7 @@ def _plain(result: RegisteredPair) -> dict[str, Any]:
             name: dict(settings.normalisation[name])
             for name in dict.fromkeys((settings.fixed_modality, settings.moving_modality))
         },
-        "spacing_mm": spacing if isinstance(spacing, float | int) else list(spacing),
-        "affine": result.affine,
+        "spacing_mm": spacing,
+        "affine": affine,
         "solver": dict(settings.solver_config),
     }

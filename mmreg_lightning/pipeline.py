@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ from mmreg_lightning.device import resolve_device
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import new_output_dir
 from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat
+from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.transform import warp_volume
-from mmreg_lightning.geometry.transform_files import read_affine
+from mmreg_lightning.geometry.transform_files import TRANSFORM_SUFFIXES, read_affine
+from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.initial_affine import AFFINES
 from mmreg_lightning.inputs import PairData, PairFiles, read_pair
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
@@ -37,6 +40,9 @@ __all__ = [
     "register_pair",
     "register_with",
 ]
+
+MAX_WORKING_VOXELS = 2**27
+"""512 voxels a side: beyond it MIND-SSC alone needs 6 GB."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,7 @@ def register_data(
     if isinstance(settings.features, nn.Module):
         settings.features.to(where)
     spacing = settings.spacing or default_spacing(pair.fixed.grid)
+    _check_size(pair.fixed.grid, spacing)
     registration = register_pair(
         pair.fixed,
         pair.moving,
@@ -222,8 +229,17 @@ def read_initial(affine: str) -> str | NDArray[np.float64]:
     if affine in AFFINES:
         return affine
     if not Path(affine).exists():
+        if affine.endswith(TRANSFORM_SUFFIXES):
+            raise UserError(f"--affine {affine}: there is no such file")
         raise UserError(f"--affine {affine}: must be one of {', '.join(AFFINES)}, or a transform file")
     return read_affine(affine)
+
+
+def _check_size(grid: Grid, spacing: float | Sequence[float]) -> None:
+    shape = working_grid(grid, spacing).shape
+    if math.prod(shape) > MAX_WORKING_VOXELS:
+        size = " x ".join(map(str, shape))
+        raise UserError(f"--spacing {spacing}: the working grid would have {size} voxels, choose a larger one")
 
 
 def check_free(out: str | Path, overwrite: bool) -> None:
@@ -234,6 +250,5 @@ def check_free(out: str | Path, overwrite: bool) -> None:
     """
     existing = [name for name in OUTPUTS if (Path(out) / name).exists()]
     if existing and not overwrite:
-        raise UserError(
-            f"--out {out} holds {existing[0]} of an earlier run already: name another folder or add --overwrite"
-        )
+        run = "an earlier run already" if OUTPUTS[-1] in existing else "a run that did not finish"
+        raise UserError(f"--out {out} holds {existing[0]} of {run}: name another folder or add --overwrite")

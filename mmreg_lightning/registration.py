@@ -211,8 +211,8 @@ def extract_features(
             moving_weight = pool_weight(mask[None], features.stride)
             inside = inside * mask
         if not inside.any():
-            named = " and ".join(str(mask.path or "a mask") for mask in masks if mask is not None)
-            raise UserError(f"{named}: nothing of them lies where both images are seen")
+            named = [str(mask.path or "a mask") for mask in masks if mask is not None] or ["the images"]
+            raise UserError(f"{' and '.join(named)}: nothing of them lies where both images are seen")
     with watch.stage("features"):
         fixed_features = features(fixed_image.to(device), fixed_modality)
         moving_features = features(moving_image.to(device), moving_modality)

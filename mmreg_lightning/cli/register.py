@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         dest="overrides",
-        help="settings of the solver, as solver.iterations=40 descent.step.alpha=0.05",
+        help="settings of the solver, as solver.iterations=40 solver.step.alpha=0.05",
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument(
@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=("itk", "l2r", "fsl", "torch"),
         default=["itk"],
-        help="of the displacement and its inverse: ITK, ANTs, Slicer (default); Learn2Reg; FSL; PyTorch's grid_sample",
+        help="of the displacement and its inverse besides itk (ITK, ANTs, Slicer): Learn2Reg, FSL, PyTorch",
     )
     parser.add_argument(
         "--pairs",
@@ -181,6 +181,7 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
 
     shard = read_shard(arguments.shard)
     pairs = read_pairs(arguments.pairs)
+    from mmreg_lightning.outputs import describe_settings
     from mmreg_lightning.pipeline import PairFiles, register_with
     from mmreg_lightning.settings import resolve_settings
 
@@ -191,7 +192,8 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
             progress = functools.partial(update, "registering")
             register_with(files, folder, settings, progress=progress, **_options(arguments, command))
 
-    failed = register_batch(pairs, arguments.out, register, shard)
+    wanted = describe_settings(settings, arguments.affine, settings.spacing)
+    failed = register_batch(pairs, arguments.out, register, shard, wanted)
     print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")
     if failed:
         raise UserError(f"{len(failed)} of the pairs of {arguments.pairs} failed: {', '.join(failed)}")

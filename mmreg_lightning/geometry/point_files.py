@@ -95,12 +95,12 @@ def _read_csv(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.floa
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not a readable CSV file") from error
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    header = [] if not rows or _numbers(rows[0]) is not None else [rows.pop(0)]
+    header = [rows.pop(0)] if rows and not any(_is_number(cell) for cell in rows[0][:3]) else []
     coordinates = []
     for number, row in enumerate(rows, start=1 + len(header)):
         numbers = _numbers(row)
         if numbers is None:
-            raise UserError(f"{file}: row {number} does not begin with three numbers: {','.join(row)}")
+            raise UserError(f"{file}: row {number} does not begin with three finite numbers: {','.join(row)}")
         coordinates.append(numbers)
     if not coordinates:
         raise UserError(f"{file} holds no points")
@@ -114,6 +114,14 @@ def _read_csv(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.floa
                 writer.writerow([*(f"{value:.6f}" for value in place), *row[3:]])
 
     return PointFile(transform_points(to_ras, coordinates), write)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _numbers(row: list[str]) -> list[float] | None:

@@ -25,7 +25,7 @@ from mmreg_lightning.solvers.protocol import MIN_SIDE
 AffineKind = Literal["rigid", "similarity", "affine"]
 AFFINE_KINDS: tuple[AffineKind, ...] = get_args(AffineKind)
 MIN_OVERLAP = 0.25
-"""A transform that shows less of the fixed image than this share is worse than every other."""
+"""A transform that shows less than this share of the smaller of both images (or masks) is worse than every other."""
 MAX_VOXELS = 200_000
 """Twelve parameters need no more: finer levels are left out when a coarser one can be used."""
 _DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -95,7 +95,8 @@ class AffineRegistration:
         for factor in self._usable(fixed.grid, moving.grid):
             level = fixed.pooled(factor), moving.pooled(factor)
             # One scale for all starts, or a start with large residuals would make its own look small.
-            scale = min((_cost(level[0], *_seen(*level, start), None)[1] for start in candidates), key=float)
+            first = [_cost(*level, *_seen(*level, start), None) for start in candidates]
+            scale = min((s for cost, s in first if cost < float("inf")), key=float, default=first[0][1])
             found = [self._descend(*level, candidate, scale) for candidate in candidates]
             candidates = [min(found, key=lambda one: one[1])[0]]
         return candidates[0]
@@ -119,7 +120,7 @@ class AffineRegistration:
         homogeneous = torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], dim=1)
         design = torch.einsum("vw,pwh,nh->nvp", to_voxels, self.basis, homogeneous).float().to(fixed.features)
         warped, weight = _seen(fixed, moving, transform)
-        cost, _ = _cost(fixed, warped, weight, scale)
+        cost, _ = _cost(fixed, moving, warped, weight, scale)
         for _ in range(self.iterations):
             residual = (fixed.features - warped).square().sum(1, keepdim=True)
             robust = weight / (1 + residual / scale)
@@ -130,7 +131,7 @@ class AffineRegistration:
                 step: NDArray[np.float64] = np.linalg.lstsq(damped, gradient, rcond=None)[0].astype(np.float64)
                 trial = transform @ self._increment(step, center)
                 trial_warped, trial_weight = _seen(fixed, moving, trial)
-                trial_cost, _ = _cost(fixed, trial_warped, trial_weight, scale)
+                trial_cost, _ = _cost(fixed, moving, trial_warped, trial_weight, scale)
                 if trial_cost < cost:
                     break
             else:
@@ -174,13 +175,19 @@ def _seen(fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64])
     return warped, fixed.inside * inside
 
 
-def _cost(fixed: FeatureMap, warped: Tensor, weight: Tensor, scale: Tensor | None) -> tuple[float, Tensor]:
-    """Mean of Cauchy's function of the residual over the trusted voxels, and its scale (the mean when None)."""
+def _cost(
+    fixed: FeatureMap, moving: FeatureMap, warped: Tensor, weight: Tensor, scale: Tensor | None
+) -> tuple[float, Tensor]:
+    """Mean of Cauchy's function of the residual over the trusted voxels, and its scale (the mean when None).
+
+    Infinite where too little is seen, see ``MIN_OVERLAP``: by volume, because a mask may leave little of either image.
+    """
     residual = (fixed.features - warped).square().sum(1, keepdim=True)
     total = weight.sum()
     if scale is None:
         scale = ((residual * weight).sum() / total.clamp_min(1e-6)).clamp_min(1e-8)
-    if total < MIN_OVERLAP * fixed.inside.sum():
+    voxels = float(moving.grid.spacing.prod() / fixed.grid.spacing.prod())
+    if total < MIN_OVERLAP * min(float(fixed.inside.sum()), float(moving.inside.sum()) * voxels):
         return float("inf"), scale
     return float(((residual / scale).log1p() * weight).sum() / total), scale
 

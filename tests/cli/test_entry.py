@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -46,3 +47,15 @@ def test_nothing_heavy_is_imported() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "[]\n"
+
+
+def test_a_full_disk_is_one_sentence(capsys):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "out/warped.nii.gz")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run(full)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: cannot write out/warped.nii.gz: No space left on device\n"
+    with pytest.raises(FileNotFoundError):
+        run(lambda: open("nowhere/at/all"))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 import torchio
+import yaml
 
 import mmreg_lightning
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.world_transforms import map_points
 
 QUICK = {"overrides": ["solver.iterations=4"]}
 LOADERS: dict[str, Callable[[Path], Any]] = {
@@ -56,12 +56,14 @@ def test_the_transform_goes_there_and_back_and_is_written(scenes: tuple[Any, Any
         fixed.image, moving.image, fixed_labels=fixed.labels, moving_labels=moving.labels, affine="moments", **QUICK
     )
     points = np.array([[0.0, 5.0, -3.0], [12.0, -4.0, 6.0]])
-    there = map_points(result.transform, points)
+    there = result.map_points(points)
     assert np.linalg.norm(there - points, axis=1).min() > 1
-    np.testing.assert_allclose(map_points(result.transform.inverse(), there), points, atol=0.05)
+    np.testing.assert_allclose(result.map_points(there, inverse=True), points, atol=0.05)
     assert result.scores.dice_after is not None and result.scores.dice_after["mean"] > 0.8
     folder = result.write(tmp_path / "out", ["itk", "torch"])
     assert {"displacement.itk.nii.gz", "inverse.torch.pt", "metrics.json"} <= {p.name for p in folder.iterdir()}
+    run = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+    assert run["inputs"]["moving_labels"]["path"] == str(moving.labels)
     with pytest.raises(UserError, match="--overwrite"):
         result.write(tmp_path / "out")
 
@@ -76,7 +78,7 @@ def test_what_cannot_be_used(scenes: tuple[Any, Any]) -> None:
         ({"moving": several}, "moving must be a 3-D image"),
         ({"moving_mask": empty}, "the mask moving_mask is empty"),
         ({"fixed_mask": image}, "has values that are not whole|not on the same grid"),
-        ({"affine": "nowhere.tfm"}, "--affine nowhere.tfm: must be one of none,"),
+        ({"affine": "nowhere.tfm"}, "--affine nowhere.tfm: there is no such file"),
         ({"device": "cuda:99"}, "--device cuda:99"),
         ({"device": "tpu"}, "--device tpu: must be auto"),
     ):

@@ -177,6 +177,10 @@ def test_bad_input_is_one_sentence(registered: Path, capsys: pytest.CaptureFixtu
     (registered / "far.csv").write_text("0,0,0\n5000,0,0\n")
     (registered / "words.csv").write_text("x,y,z\na,b,c\n")
     (registered / "none.csv").write_text("x,y,z\n")
+    (registered / "nan.csv").write_text("nan,1,2\n0,5,-3\n")
+    moving = nib.load(registered / "m.nii.gz")
+    far = registered / "far.nii.gz"
+    nib.save(nib.Nifti1Image(moving.get_fdata(dtype=np.float32), moving.affine + _shift(2000)), far)
     (registered / "no.mrk.json").write_text("{}")
     (registered / "no.ply").write_text("nonsense")
     (registered / "surface.vtk").write_text(
@@ -195,7 +199,9 @@ def test_bad_input_is_one_sentence(registered: Path, capsys: pytest.CaptureFixtu
         ("are for points", ["--input", image, "--reference", reference, *frame], "o.nii.gz"),
         ("holds points, not a label map", ["--input", points, *frame, "--labels"], "o.csv"),
         ("1 of 2 points lie outside", ["--input", registered / "far.csv", *frame], "o.csv"),
-        ("row 2 does not begin with three numbers", ["--input", registered / "words.csv", *frame], "o.csv"),
+        ("row 2 does not begin with three finite numbers", ["--input", registered / "words.csv", *frame], "o.csv"),
+        ("row 1 does not begin with three finite", ["--input", registered / "nan.csv", *frame], "o.csv"),
+        ("is taken into it by the transform", ["--input", far, "--reference", reference], "o.nii.gz"),
         ("holds no points", ["--input", registered / "none.csv", *frame], "o.csv"),
         ("not a markups file", ["--input", registered / "no.mrk.json"], "o.mrk.json"),
         ("not a mesh that meshio reads", ["--input", registered / "no.ply", *frame], "o.ply"),
@@ -228,3 +234,9 @@ def test_labels_by_vote_come_back_better(registered: Path) -> None:
         apply(registered, "--input", there, "--reference", moving, "--out", back, "--labels", kind, inverse=True)
         dice[kind] = min(dice_per_label(read_labels(labels).data, read_labels(back).data, [1, 2]).values())
     assert dice["vote"] > max(0.97, dice["nearest"])
+
+
+def _shift(millimetres: float) -> np.ndarray:
+    out = np.zeros((4, 4))
+    out[0, 3] = millimetres
+    return out

@@ -57,6 +57,8 @@ def test_every_pair_has_a_folder_and_a_row(table: Path, tmp_path: Path, capsys: 
     main(command(table, out))
     assert {p: p.stat().st_mtime_ns for p in out.rglob("metrics.json")} == before
     assert capsys.readouterr().out.count("finished before") == 5
+    with pytest.raises(UserError, match=r"pair0 holds a registration with other settings \(affine, solver\)"):
+        main([*command(table, out), "--set", "solver.iterations=3", "--affine", "moments"])
 
 
 def test_a_pair_that_fails_does_not_stop_the_others(
