@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.images import read_image, read_labels, read_mask
+from mmreg_lightning.geometry.point_files import read_point_table
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
-from mmreg_lightning.metrics.tre import read_landmarks
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _landmarks(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     if files.fixed_landmarks is None or files.moving_landmarks is None:
         return None
-    a, b = read_landmarks(files.fixed_landmarks), read_landmarks(files.moving_landmarks)
+    a, b = (read_point_table(path).coordinates for path in (files.fixed_landmarks, files.moving_landmarks))
     if len(a) != len(b):
         raise UserError(f"{files.fixed_landmarks} has {len(a)} landmarks, but {files.moving_landmarks} has {len(b)}")
     for path, points, image in ((files.fixed_landmarks, a, fixed), (files.moving_landmarks, b, moving)):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +89,33 @@ def _frame_matrices(
     return matrix, matrix
 
 
-def _read_csv(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.float64]) -> PointFile:
+class PointTable(NamedTuple):
+    """A CSV of points.
+
+    Attributes:
+        header: the first row, where it holds no number; else empty.
+        rows: all others, as text.
+        coordinates: (N, 3) of their first three cells.
+    """
+
+    header: list[list[str]]
+    rows: list[list[str]]
+    coordinates: NDArray[np.float64]
+
+
+def read_point_table(path: str | os.PathLike[str]) -> PointTable:
+    """Read a CSV whose first three columns are coordinates; a header and further columns may be there.
+
+    Raises:
+        UserError: the file is missing or no text, holds no point, or a row does not begin with three finite numbers.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = [row for row in csv.reader(file.read_text(encoding="utf-8-sig").splitlines()) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} is not a readable CSV file") from error
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
     header = [rows.pop(0)] if rows and not any(_is_number(cell) for cell in rows[0][:3]) else []
     coordinates = []
     for number, row in enumerate(rows, start=1 + len(header)):
@@ -104,16 +125,21 @@ def _read_csv(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.floa
         coordinates.append(numbers)
     if not coordinates:
         raise UserError(f"{file} holds no points")
+    return PointTable(header, rows, np.array(coordinates))
+
+
+def _read_csv(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.float64]) -> PointFile:
+    table = read_point_table(file)
 
     def write(points: NDArray[np.float64], out: Path) -> None:
         moved = transform_points(from_ras, points)
         with atomic_path(out) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
-            writer.writerows(header)
-            for place, row in zip(moved, rows, strict=True):
+            writer.writerows(table.header)
+            for place, row in zip(moved, table.rows, strict=True):
                 writer.writerow([*(f"{value:.6f}" for value in place), *row[3:]])
 
-    return PointFile(transform_points(to_ras, coordinates), write)
+    return PointFile(transform_points(to_ras, table.coordinates), write)
 
 
 def _is_number(cell: str) -> bool:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import os
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import Frame, transform_points
 from mmreg_lightning.geometry.grid import Grid
 
@@ -53,35 +48,3 @@ def landmark_errors(
     )[0, :, 0, 0].T
     mapped = transform_points(fixed_grid.affine, fixed_points + shifts.cpu().numpy())
     return np.linalg.norm(mapped - transform_points(moving_grid.affine, moving_points), axis=1)
-
-
-def read_landmarks(path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    """Read landmarks from a CSV of Learn2Reg: rows "i,j,k", no header, voxels in the file's own axis order.
-
-    Returns:
-        (N, 3), N >= 1, float64.
-
-    Raises:
-        UserError: the file is missing or no text, holds no point, or a row is not three finite numbers.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"there is no file {file}")
-    try:
-        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} is not a readable CSV file") from error
-    points = [_point(row, file, number) for number, row in enumerate(rows, start=1) if row]
-    if not points:
-        raise UserError(f"the landmark file {file} holds no point")
-    return np.array(points, dtype=np.float64)
-
-
-def _point(row: list[str], file: Path, number: int) -> list[float]:
-    try:
-        values = [float(cell) for cell in row]
-    except ValueError:
-        values = []
-    if len(values) != 3 or not np.isfinite(values).all():
-        raise UserError(f'line {number} of {file} is not three numbers "i,j,k": {",".join(row)}')
-    return values

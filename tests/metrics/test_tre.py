@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.metrics.tre import landmark_errors, read_landmarks
+from mmreg_lightning.metrics.tre import landmark_errors
 
 
 def test_error_before_registration_is_the_distance_in_the_world() -> None:
@@ -41,32 +38,3 @@ def test_lists_that_are_not_pairs() -> None:
         landmark_errors(torch.zeros(3, 4, 4, 4), grid, grid, [[1, 1, 1]], [[1, 1, 1], [2, 2, 2]])
     with pytest.raises(ValueError, match="displacement of shape"):
         landmark_errors(torch.zeros(3, 4, 4, 5), grid, grid, [[1, 1, 1]], [[1, 1, 1]])
-
-
-def test_read_landmarks(tmp_path: Path) -> None:
-    path = tmp_path / "points.csv"
-    path.write_text("1,2,3\n4.5, 6e0 ,-7\n\n")
-    np.testing.assert_array_equal(read_landmarks(path), [[1, 2, 3], [4.5, 6, -7]])
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"i,j,k\n1,2,3\n", 'line 1 of .*points.csv is not three numbers "i,j,k": i,j,k'),
-        (b"1,2,3\n1,2\n", "line 2"),
-        (b"1,2,3,4\n", "line 1"),
-        (b"1,2,nan\n", "line 1"),
-        (b"", "points.csv holds no point"),
-        (b"\xff\xfe\x00", "not a readable CSV"),
-    ],
-)
-def test_bad_landmarks(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "points.csv"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        read_landmarks(path)
-
-
-def test_missing_landmarks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no file .*nowhere.csv"):
-        read_landmarks(tmp_path / "nowhere.csv")
