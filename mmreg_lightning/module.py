@@ -197,7 +197,9 @@ class DescentModule(pl.LightningModule):
             "val/folds_percent": jacobian.folds_percent,
             "val/sdlogj": jacobian.sdlogj,
         }
-        self.validated.append({"case": batch["name"][0], **{k.removeprefix("val/"): v for k, v in values.items()}})
+        self.validated.append(
+            {"case": batch.get("name", [str(batch_idx)])[0], **{k.removeprefix("val/"): v for k, v in values.items()}}
+        )
         for name, value in values.items():
             self.log(name, value, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=name == "val/dice")
 
