@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import atomic_path, ensure_output_dir
+from mmreg_lightning.files import ensure_output_dir, write_rows
 from mmreg_lightning.inputs import PairFiles
 
 FILE_COLUMNS = tuple(field.name for field in fields(PairFiles))
@@ -157,13 +157,8 @@ def write_summary(pairs: Sequence[NamedPair], folder: Path) -> None:
         path = folder / pair.name / "metrics.json"
         if path.is_file():
             rows.append({"name": pair.name, **_flat(json.loads(path.read_text(encoding="utf-8")))})
-    if not rows:
-        return
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(folder / SUMMARY) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    if rows:
+        write_rows(folder / SUMMARY, rows)
 
 
 def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:

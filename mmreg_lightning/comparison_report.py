@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.files import write_text
-from mmreg_lightning.pages import figure_png, html_document, html_figure
+from mmreg_lightning.pages import Plot, Section, Table, figure_png, html_page
 from mmreg_lightning.settings import MIND_SSC_VARIANTS
 from mmreg_lightning.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT
 
@@ -30,11 +29,10 @@ COLUMNS = (
 )
 
 
-def markdown_table(results: Mapping[str, Any]) -> str:
-    """The means as a Markdown table, a row a method."""
-    header = f"| | {' | '.join(title for _, title, _ in COLUMNS)} |"
-    rows = [f"| {NAMES[key]} | {' | '.join(_cells(results[key]))} |" for key in NAMES]
-    return "\n".join([header, "|---" * (len(COLUMNS) + 1) + "|", *rows])
+def results_table(results: Mapping[str, Any]) -> Table:
+    """The means, a row a method."""
+    header = ["", *(title for _, title, _ in COLUMNS)]
+    return [header, *([NAMES[key], *_cells(results[key])] for key in NAMES)]
 
 
 def method_note(*, trials: int, tuning_pairs: int, tune: str, report: str) -> str:
@@ -72,32 +70,22 @@ def write_comparison_report(
         notes: paragraphs below the table.
         training_log: ``metrics.csv`` of the training, for the learning curve.
     """
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("", *(column[1] for column in COLUMNS)))
-    body = "".join(
-        f"<tr><td>{html.escape(NAMES[key])}</td>{''.join(f'<td>{cell}</td>' for cell in _cells(results[key]))}</tr>"
-        for key in NAMES
-    )
-    parts = [f"<h1>{html.escape(title)}</h1>", f"<table><tr>{head}</tr>{body}</table>"]
-    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
     between = any(not row["same_subject"] for row in results["learned"]["cases"])
     what = "of two subjects" if between else "(each of one subject)"
-    parts.append(html_figure(_box_plot(results), f"Dice of every reported pair {what}; the line is the median."))
+    caption = f"Dice of every reported pair {what}; the line is the median."
+    sections: list[Section] = [(title, results_table(results)), *(("", note) for note in notes)]
+    sections.append(("", Plot("dice.png", _box_plot(results), caption)))
     if training_log is not None and training_log.is_file():
-        parts.append(
-            html_figure(
-                _learning_curves(training_log), "Training: losses, and agreement of learned with supervised steps."
-            )
-        )
+        caption = "Training: losses, and agreement of learned with supervised steps."
+        sections.append(("", Plot("training.png", _learning_curves(training_log), caption)))
     for case in results["learned"]["cases"][:3]:
-        parts.append(f"<h2>{html.escape(case['case'].replace('_', ' '))}</h2>")
+        heading = case["case"].replace("_", " ")
         for key in ("learned", "mind_ssc"):
             row = next(r for r in results[key]["cases"] if r["case"] == case["case"])
-            picture = (path.parent / row["folder"] / "report.png").read_bytes()
-            parts.append(html_figure(picture, f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"))
-    write_text(
-        path,
-        html_document(title, parts),
-    )
+            picture = path.parent / row["folder"] / "report.png"
+            caption = f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"
+            sections.append((heading if key == "learned" else "", Plot(str(picture), picture.read_bytes(), caption)))
+    write_text(path, html_page(title, sections))
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

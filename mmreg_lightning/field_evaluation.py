@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch import Tensor
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation import MEASURES, evaluate, summarise
-from mmreg_lightning.files import new_output_dir, write_json, write_text
+from mmreg_lightning.files import new_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.fields import read_itk_field, resample_displacement
 from mmreg_lightning.geometry.images import has_vector_intent
 from mmreg_lightning.geometry.l2r_fields import from_l2r, read_l2r_field
@@ -102,15 +100,6 @@ def read_field(path: Path, pair: PairData) -> Tensor:
         displacement, grid = read_itk_field(path)
         return resample_displacement(displacement, grid, pair.fixed.grid)[None]
     return from_l2r(read_l2r_field(path, pair.fixed.native.shape), pair.fixed.native, pair.moving.native)
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, atomically; the columns are those of all rows, in the order in which they appear."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, stream.getvalue())
 
 
 def _evaluate(pair: PairRecord, path: Path, label_names: Mapping[int, str]) -> dict[str, Any]:

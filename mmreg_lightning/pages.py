@@ -6,7 +6,10 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from mmreg_lightning.files import atomic_path, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,6 +65,16 @@ def markdown_page(sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def write_page(folder: Path, title: str, sections: Sequence[Section]) -> None:
+    """Write a page as report.md and report.html, and its plots beside them."""
+    for _, content in sections:
+        if isinstance(content, Plot):
+            with atomic_path(folder / content.name) as temporary:
+                temporary.write_bytes(content.png)
+    write_text(folder / "report.md", markdown_page(sections))
+    write_text(folder / "report.html", html_page(title, sections))
+
+
 def html_page(title: str, sections: Sequence[Section]) -> str:
     """The same page in HTML, with everything in it."""
     parts = []
@@ -72,22 +85,13 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
         if isinstance(content, str):
             parts.append(f"<p>{html.escape(content)}</p>")
         elif isinstance(content, Plot):
-            parts.append(html_figure(content.png, content.caption))
+            data, text = base64.b64encode(content.png).decode(), html.escape(content.caption)
+            image = f'<img alt="{text}" src="data:image/png;base64,{data}">'
+            parts.append(f"<figure>{image}<figcaption>{text}</figcaption></figure>")
         else:
             head = "".join(f"<th>{html.escape(cell)}</th>" for cell in content[0])
             rows = (f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in content[1:])
             parts.append(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
-    return html_document(title, parts)
-
-
-def html_figure(png: bytes, caption: str) -> str:
-    """A picture with its caption."""
-    data, text = base64.b64encode(png).decode(), html.escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"><figcaption>{text}</figcaption></figure>'
-
-
-def html_document(title: str, parts: Sequence[str]) -> str:
-    """A document of pieces of HTML in the style of these pages."""
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
         f"<style>{_STYLE}</style>{''.join(parts)}</html>"

@@ -12,7 +12,6 @@ affine itself; for others (``--relative``) the known affine after what the same 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import tempfile
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.files import atomic_path, ensure_output_dir, write_json
+from mmreg_lightning.files import ensure_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.images import read_image, write_image
@@ -115,10 +114,7 @@ def main(arguments: argparse.Namespace) -> None:
             rows.append({"trial": trial, "pair": pair.name, "method": method, "error": error, "seconds": seconds})
             print(f"{trial + 1}/{arguments.trials} {method}: {error:.2f} voxels, {seconds:.1f} s", flush=True)
     folder = ensure_output_dir(arguments.out)
-    with atomic_path(folder / "trials.csv") as temporary, open(temporary, "w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder / "trials.csv", rows)
     summary = {}
     for method in methods:
         errors = np.array([row["error"] for row in rows if row["method"] == method])

@@ -11,9 +11,10 @@ import yaml
 
 from mmreg_lightning.comparison import FAMILIES, compare
 from mmreg_lightning.comparison_inputs import check_fits, prepare_folder, refuse_existing, select_pairs
-from mmreg_lightning.comparison_report import markdown_table, write_comparison_report
+from mmreg_lightning.comparison_report import results_table, write_comparison_report
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.pages import markdown_table
 from mmreg_lightning.search_space import search_space
 from mmreg_lightning.settings import UNCLIPPED, solver_config
 from mmreg_lightning.tuning import settings_grid
@@ -178,7 +179,7 @@ def test_from_end_to_end(trained, phantom, cache_dir, tmp_path):
     assert results["labels"]["dice"] > 0.5
     for family in FAMILIES:
         assert (out / results[family]["cases"][0]["folder"] / "metrics.json").is_file()
-    assert markdown_table(results).count("\n") == 5
+    assert markdown_table(results_table(results)).count("\n") == 5
     write_comparison_report(out / "report.html", results, "a < b", ["a note"])
     assert "a &lt; b" in (out / "report.html").read_text(encoding="utf-8")
     with pytest.raises(UserError, match="tuning.json of an earlier comparison"):

@@ -8,9 +8,8 @@ from typing import Any
 
 from mmreg_lightning.benchmark.statistics import by_method, learn2reg_rank, paired_tests
 from mmreg_lightning.evaluation import summarise
-from mmreg_lightning.field_evaluation import write_rows
-from mmreg_lightning.files import atomic_path, write_json, write_text
-from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, html_page, markdown_page
+from mmreg_lightning.files import write_json, write_rows
+from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, write_page
 
 COLUMNS = (
     ("dice", "Dice", 3),
@@ -77,12 +76,7 @@ def write_results(
         Plot("dice.png", _box_plot(rows, order), "Dice of every case"),
         Plot("cumulative.png", _cumulative(rows, order), "Share of cases above a Dice"),
     ]
-    for plot in plots:
-        with atomic_path(folder / plot.name) as temporary:
-            temporary.write_bytes(plot.png)
-    sections = _sections(table, plots, trials, tests, failures, facts, order)
-    write_text(folder / "report.md", markdown_page(sections))
-    write_text(folder / "report.html", html_page(str(facts["title"]), sections))
+    write_page(folder, str(facts["title"]), _sections(table, plots, trials, tests, failures, facts, order))
     write_json(folder / "summary.json", summary)
     return summary
 

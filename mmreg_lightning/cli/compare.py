@@ -63,7 +63,8 @@ def write_comparison(
 ) -> None:
     """Run the comparison under a progress bar, write its page, print its table."""
     from mmreg_lightning.comparison import compare
-    from mmreg_lightning.comparison_report import markdown_table, method_note, write_comparison_report
+    from mmreg_lightning.comparison_report import method_note, results_table, write_comparison_report
+    from mmreg_lightning.pages import markdown_table
     from mmreg_lightning.paths import CACHE_DIR
 
     with progress_bar("tuning", "registering") as progress:
@@ -88,7 +89,7 @@ def write_comparison(
         [note, f"Command: {command}"],
         training_log=checkpoint.parent / "metrics.csv",
     )
-    print(markdown_table(comparison.results))
+    print(markdown_table(results_table(comparison.results)))
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")
 
 

@@ -94,10 +94,10 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     Returns:
         The last validation's metrics; none of a run that failed.
     """
-    from hydra.core.hydra_config import HydraConfig
-
     settings = plain(config)
-    known = finished_run(Path(HydraConfig.get().sweep.dir), fingerprint(settings))
+    sweep = sweep_folder()
+    assert sweep is not None, "main asks first"
+    known = finished_run(sweep, fingerprint(settings))
     out = Path(settings["output_dir"])
     if known is not None:
         print(f"finished before: {known[0]}")
@@ -123,6 +123,16 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def sweep_folder() -> Path | None:
+    """``hydra.sweep.dir`` of a multirun; None in a single run and outside a command of Hydra's."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir)
+
+
 def tracked(logger: dict[str, Any], out: Path) -> dict[str, Any]:
     """A logger's configuration; W&B's goes on with the run that was begun in this folder, and knows its sweep.
 
@@ -132,17 +142,15 @@ def tracked(logger: dict[str, Any], out: Path) -> dict[str, Any]:
     """
     if not str(logger["_target_"]).endswith("WandbLogger"):
         return logger
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     identity = out / "wandb_run_id.txt"
     if not identity.is_file():
         write_text(identity, secrets.token_hex(4))
     known: dict[str, Any] = {"id": identity.read_text(encoding="utf-8").strip(), "resume": "allow"}
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    sweep = sweep_folder()
+    if sweep is not None:
         # W&B allows tags of up to 64 characters.
         tags = [tag for tag in overrides() if len(tag) <= 64]
-        known |= {"group": Path(HydraConfig.get().sweep.dir).name, "tags": tags}
+        known |= {"group": sweep.name, "tags": tags}
     return {**known, **logger}
 
 
@@ -206,10 +214,7 @@ def check_checkpoint(path: str | None, module: nn.Module, max_steps: int | None)
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def main(config: DictConfig) -> None:
     # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    work = train_in_sweep if HydraConfig.get().mode == RunMode.MULTIRUN else train
+    work = train if sweep_folder() is None else train_in_sweep
     run(lambda: work(config))
 
 

@@ -161,11 +161,22 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
             voxels are not real numbers.
     """
     file = Path(path)
-    if is_itk_path(file):
-        array, native = load_itk_array(file)
-        if not is_invertible(native.affine):
-            raise UserError(f"{file} has a singular affine {native.affine.tolist()}")
-        return array, native
+    array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
+    check_layout(native, file)
+    return array, native
+
+
+def check_layout(native: NativeGrid, path: str | os.PathLike[str]) -> None:
+    """Check that voxels of a file, or of an image that ``path`` names, have a place in the world.
+
+    Raises:
+        UserError: the affine is singular or not finite.
+    """
+    if not is_invertible(native.affine):
+        raise UserError(f"{path} has a singular affine {native.affine.tolist()}")
+
+
+def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     try:
@@ -181,8 +192,6 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
     if array.ndim < 3 or array.size == 0:
         raise UserError(f"{file} must be a 3-D image, but its shape is {array.shape}")
     affine = np.full((4, 4), np.nan) if image.affine is None else np.asarray(image.affine, dtype=np.float64)
-    if not is_invertible(affine):
-        raise UserError(f"{file} has a singular affine {affine.tolist()}")
     i, j, k = array.shape[:3]
     return array, NativeGrid((i, j, k), affine)
 

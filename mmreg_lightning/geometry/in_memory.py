@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
-from mmreg_lightning.geometry.grid import Grid, is_invertible
-from mmreg_lightning.geometry.images import as_stored, image_of_array, labels_of_array, load_array
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.images import as_stored, check_layout, image_of_array, labels_of_array, load_array
 from mmreg_lightning.geometry.itk_images import itk_array
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
@@ -37,9 +37,11 @@ def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
     if isinstance(image, Volume):
         return image
     path = image if isinstance(image, str | os.PathLike) else name
-    array, native = load_array(image) if isinstance(image, str | os.PathLike) else _array_of(image, name)
-    if not is_invertible(native.affine):
-        raise UserError(f"{path} has a singular affine {native.affine.tolist()}")
+    if isinstance(image, str | os.PathLike):
+        array, native = load_array(image)
+    else:
+        array, native = _array_of(image, name)
+        check_layout(native, name)
     return labels_of_array(array, native, path) if labels else image_of_array(array, native, path)
 
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from scipy.stats import wilcoxon
 
 from mmreg_lightning.benchmark.statistics import holm
-from mmreg_lightning.field_evaluation import write_rows
-from mmreg_lightning.files import atomic_path, ensure_output_dir, write_text
-from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, html_page, markdown_page, markdown_table
+from mmreg_lightning.files import ensure_output_dir, write_rows, write_text
+from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, markdown_table, write_page
 from mmreg_lightning.sweep.collect import SweepPoint, SweepRun, group, learning_curve, read_sweep
 
 if TYPE_CHECKING:
@@ -58,14 +57,10 @@ def write_sweep_report(folder: Path, out: Path | None = None) -> str:
             Plot("curves.png", figure_png(_curves(points)), "Dice of the validation pairs during training"),
             Plot("effects.png", figure_png(_effects(points)), "Mean Dice by the value of each setting"),
         ]
-        for plot in plots:
-            with atomic_path(target / plot.name) as temporary:
-                temporary.write_bytes(plot.png)
         sections += [("Learning curves and main effects", plots[0]), ("", plots[1])]
     write_rows(target / "sweep.csv", [_row(run) for run in runs])
-    write_text(target / "report.md", markdown_page(sections))
     write_text(target / "report.tex", _latex(table))
-    write_text(target / "report.html", html_page(f"Sweep: {folder.name}", sections))
+    write_page(target, f"Sweep: {folder.name}", sections)
     return "\n".join([markdown_table(table), *([missing] if missing else [])])
 
 
