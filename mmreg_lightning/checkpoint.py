@@ -1,24 +1,52 @@
-"""Loading a trained module."""
+"""Loading what a training has learned, without the trainer's library."""
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mmreg_lightning.build import instantiate
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.module import DescentModule
+from mmreg_lightning.features.learned import LearnedFeatures
 
 TRUSTED = ("mmreg_lightning", "torch.optim")
 """Packages whose classes a checkpoint may name; the environment variable MMREG_TRUST adds more, separated by commas."""
 
 
-def load_checkpoint(path: str | Path) -> DescentModule:
-    """The module of a checkpoint, on the CPU, in evaluation mode.
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a checkpoint of ``mmreg-train`` holds.
+
+    Not the ``DescentModule`` itself: importing PyTorch Lightning takes longer than registering a small pair.
+
+    Attributes:
+        features: with the trained weights, on the CPU, in evaluation mode.
+        hparams: the arguments of ``DescentModule``, plain types.
+    """
+
+    features: LearnedFeatures
+    hparams: Mapping[str, Any]
+
+    @property
+    def modalities(self) -> tuple[str, str]:
+        """Fixed and moving modality."""
+        fixed, moving = self.hparams["modalities"]
+        return fixed, moving
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Organ name of each label id."""
+        return {int(i): name for i, name in self.hparams["label_names"].items()}
+
+
+def load_checkpoint(path: str | Path) -> TrainedModel:
+    """The features of a checkpoint and how they were trained.
 
     Nothing but tensors and plain types is unpickled (``weights_only=True``), and no class is built but those of
     trusted packages: a checkpoint from elsewhere cannot run code of its own.
@@ -31,9 +59,15 @@ def load_checkpoint(path: str | Path) -> DescentModule:
     if not file.is_file():
         raise UserError(f"--checkpoint {file}: there is no such file")
     try:
-        hyperparameters = torch.load(file, map_location="cpu", weights_only=True)["hyper_parameters"]
-        _check_trusted(file, hyperparameters)
-        module: DescentModule = DescentModule.load_from_checkpoint(file, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        hparams = checkpoint["hyper_parameters"]
+        _check_trusted(file, hparams)
+        features: LearnedFeatures = instantiate(
+            hparams["features"], modalities=list(dict.fromkeys(hparams["modalities"]))
+        )
+        prefix = "features."
+        weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+        features.load_state_dict(weights)
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -42,9 +76,10 @@ def load_checkpoint(path: str | Path) -> DescentModule:
         RuntimeError,
         TypeError,
         ValueError,
+        AttributeError,
     ) as error:
         raise UserError(f"--checkpoint {file}: damaged, or no checkpoint of mmreg-train") from error
-    return module.eval()
+    return TrainedModel(features.eval(), hparams)
 
 
 def _check_trusted(file: Path, hyperparameters: Any) -> None:

@@ -24,7 +24,7 @@ from mmreg_lightning.files import write_json
 from mmreg_lightning.inputs import pair_files
 from mmreg_lightning.pipeline import register_with
 from mmreg_lightning.search_space import search_space
-from mmreg_lightning.settings import MIND_SSC, MIND_SSC_VARIANTS, UNCLIPPED, Settings, settings_of_module
+from mmreg_lightning.settings import MIND_SSC, MIND_SSC_VARIANTS, UNCLIPPED, Settings, settings_of_model
 from mmreg_lightning.tuning import Trial, TuningPair, ranked, search, settings_grid, with_setting
 
 FAMILIES = ("mind_ssc", "learned", "labels")
@@ -79,10 +79,10 @@ def compare(
         UserError: checkpoint, data or output folder cannot be used, the checkpoint was not trained for such data, or
             its solver cannot be tuned; see ``select_pairs``, ``check_fits`` and ``search_space``.
     """
-    module = load_checkpoint(checkpoint)
-    base = settings_of_module(module, checkpoint)
+    model = load_checkpoint(checkpoint)
+    base = settings_of_model(model, checkpoint)
     dataset = Learn2RegDataset.read(root)
-    check_fits(dataset, checkpoint, module.modalities, base.label_names)
+    check_fits(dataset, checkpoint, model.modalities, base.label_names)
     pairs = select_pairs(dataset, tune_split, tune_pairs, report_split)
     candidates = settings_grid(search_space(base.solver_config))
     folder = prepare_folder(out, overwrite)
@@ -93,7 +93,9 @@ def compare(
     # MIND-SSC sees the images as they are, see UNCLIPPED.
     unclipped = PreprocessingCache(cache_dir, base.spacing, dict.fromkeys(base.normalisation, UNCLIPPED), declared)
     caches = {family: unclipped if family == "mind_ssc" else cache for family in FAMILIES}
-    trials = _tune(base, module.targets, pairs.tuning, caches, ids, candidates, progress)
+    trials = _tune(
+        base, instantiate(model.hparams["descent"]["targets"]), pairs.tuning, caches, ids, candidates, progress
+    )
     write_json(folder / "tuning.json", {family: [dataclasses.asdict(t) for t in trials[family]] for family in FAMILIES})
     rows: dict[str, list[dict[str, Any]]] = {family: [] for family in FAMILIES}
     for done, pair in enumerate(pairs.reported):

@@ -12,12 +12,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmreg_lightning.build import instantiate
-from mmreg_lightning.checkpoint import load_checkpoint
+from mmreg_lightning.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.module import DescentModule
 from mmreg_lightning.paths import CONF_DIR
 from mmreg_lightning.solvers.protocol import Solver
 
@@ -95,7 +94,7 @@ def resolve_settings(
     if spacing is not None and not 0 < spacing < float("inf"):
         raise UserError(f"--spacing {spacing}: must be a positive number of millimetres")
     if checkpoint is not None:
-        return settings_of_module(
+        return settings_of_model(
             load_checkpoint(checkpoint),
             checkpoint,
             fixed_modality=fixed_modality,
@@ -122,8 +121,8 @@ def resolve_settings(
     )
 
 
-def settings_of_module(
-    module: DescentModule,
+def settings_of_model(
+    model: TrainedModel,
     checkpoint: str | Path,
     *,
     fixed_modality: str | None = None,
@@ -135,26 +134,26 @@ def settings_of_module(
     """Settings of a registration with a checkpoint that is loaded already.
 
     Args:
-        module: of ``load_checkpoint``.
+        model: of ``load_checkpoint``.
         checkpoint: where it was loaded from.
         fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
 
     Raises:
         UserError: the checkpoint does not know a modality, or an override names no setting.
     """
-    trained_fixed, trained_moving = module.hparams["modalities"]
-    config = solver_config(solver, module.hparams, overrides)
+    trained_fixed, trained_moving = model.modalities
+    config = solver_config(solver, model.hparams, overrides)
     return Settings(
-        features=module.features,
+        features=model.features,
         solver=instantiate(config),
-        features_config=module.hparams["features"],
+        features_config=model.hparams["features"],
         solver_config=config,
-        fixed_modality=_known(module, "--fixed-modality", fixed_modality or trained_fixed),
-        moving_modality=_known(module, "--moving-modality", moving_modality or trained_moving),
-        normalisation=module.hparams["normalisation"],
-        display=module.hparams["normalisation"],
-        spacing=spacing or module.hparams["spacing"],
-        label_names={int(i): name for i, name in module.hparams["label_names"].items()},
+        fixed_modality=_known(model, "--fixed-modality", fixed_modality or trained_fixed),
+        moving_modality=_known(model, "--moving-modality", moving_modality or trained_moving),
+        normalisation=model.hparams["normalisation"],
+        display=model.hparams["normalisation"],
+        spacing=spacing or model.hparams["spacing"],
+        label_names=model.label_names,
         checkpoint=Path(checkpoint),
     )
 
@@ -256,8 +255,8 @@ def _shipped_name(modality: str, recipes: Mapping[str, Any]) -> str:
     return next((name for name in recipes if name.casefold() == modality.casefold()), modality)
 
 
-def _known(module: DescentModule, option: str, modality: str) -> str:
-    known = [name for name in module.hparams["normalisation"] if name in module.features.modalities]
+def _known(model: TrainedModel, option: str, modality: str) -> str:
+    known = [name for name in model.hparams["normalisation"] if name in model.features.modalities]
     if modality not in known:
         raise UserError(f"{option} {modality}: the checkpoint knows only {', '.join(known)}")
     return modality

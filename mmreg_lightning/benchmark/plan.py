@@ -102,10 +102,10 @@ def make_family(
             raise UserError(
                 "checkpoint=null: features.learned needs one of mmreg-train; '~features.learned' leaves it out"
             )
-        module = load_checkpoint(checkpoint)
-        check_fits(dataset, checkpoint, module.modalities, module.label_names)
-        recipes, spacing = module.hparams["normalisation"], module.hparams["spacing"]
-        return FeatureFamily(name, module.hparams["features"], module.features, recipes, spacing, space)
+        model = load_checkpoint(checkpoint)
+        check_fits(dataset, checkpoint, model.modalities, model.label_names)
+        recipes, spacing = model.hparams["normalisation"], model.hparams["spacing"]
+        return FeatureFamily(name, model.hparams["features"], model.features, recipes, spacing, space)
     shipped = shipped_normalisation()
     spacing = options.get("spacing")
     if name == "mind_ssc":

@@ -10,12 +10,11 @@ from pytorch_lightning.loggers import WandbLogger
 
 from mmreg_lightning.callbacks import PairPictures, validation_picture
 from mmreg_lightning.module import DescentModule
-from mmreg_lightning.pipeline import load_checkpoint
 
 
 @pytest.fixture
 def module(checkpoint: Path) -> DescentModule:
-    module = load_checkpoint(checkpoint)
+    module = DescentModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
     module.solver.iterations = [2, 2, 2]
     return module
 

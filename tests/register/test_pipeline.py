@@ -133,6 +133,15 @@ def test_moments_bring_together_what_the_headers_place_apart(write_scene: Callab
     assert result.metrics["tre_mm_after"] < 1.5
 
 
+def test_registering_does_not_import_the_trainers_library() -> None:
+    code = (
+        "import sys; import mmreg_lightning.pipeline, mmreg_lightning.batch, mmreg_lightning.outputs;"
+        "print(sorted({'pytorch_lightning', 'torchio', 'wandb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_checkpoint_alone_gives_the_same_field_in_a_new_process(
     write_scene: Callable, tmp_path: Path, checkpoint: Path
 ) -> None:
