@@ -6,8 +6,8 @@ from torch import Tensor
 
 from mmreg_lightning.descent.regularisers import Regulariser
 from mmreg_lightning.errors import non_negative
-from mmreg_lightning.functional.taylor import FORCES, Forces, taylor_system
-from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.functional.products import Forces
+from mmreg_lightning.functional.taylor import FORCES, taylor_system
 
 MIN_ALPHA = 0.01
 """Below it the closed-form solution of a nearly singular system is dominated by rounding in float32."""
@@ -49,7 +49,6 @@ class DescentStep:
         fixed: Tensor,
         moving: Tensor,
         displacement: Tensor,
-        fixed_gradient: tuple[Tensor, Tensor, Tensor] | None = None,
         weight: Tensor | None = None,
     ) -> Tensor:
         """The regularised step d at the displacement u.
@@ -57,18 +56,18 @@ class DescentStep:
         Args:
             fixed, moving: (B, C, I, J, K) features, the moving ones not warped.
             displacement: (B, 3, I, J, K) in voxels.
-            fixed_gradient, weight: see ``taylor_system``.
+            weight: see ``taylor_system``.
 
         Returns:
             (B, 3, I, J, K) in voxels.
         """
         system = taylor_system(
             fixed,
-            warp(moving, displacement),
+            moving,
+            displacement,
             alpha=self.alpha,
             max_step=self.max_step,
             forces=self.forces,
-            fixed_gradient=fixed_gradient,
             weight=weight,
         )
         return self.regulariser.update(system, displacement)

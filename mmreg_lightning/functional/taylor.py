@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmreg_lightning.functional.gradient import partial_derivative
+from mmreg_lightning.functional.products import Forces, feature_products
 
-Forces = Literal["symmetric", "fixed", "moving"]
 FORCES: tuple[Forces, ...] = ("symmetric", "fixed", "moving")
 
 
@@ -25,23 +24,14 @@ class TaylorSystem(NamedTuple):
     rhs: Tensor
 
 
-def feature_gradient(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The three derivatives of (B, C, I, J, K) features; computed once where the fixed features do not change."""
-    return (
-        partial_derivative(features, 0),
-        partial_derivative(features, 1),
-        partial_derivative(features, 2),
-    )
-
-
 def taylor_system(
     fixed: Tensor,
-    warped: Tensor,
+    moving: Tensor,
+    displacement: Tensor | None = None,
     *,
     alpha: float,
     max_step: float,
     forces: Forces = "symmetric",
-    fixed_gradient: tuple[Tensor, Tensor, Tensor] | None = None,
     weight: Tensor | None = None,
 ) -> TaylorSystem:
     """Normal equations of the step ``d`` that minimises ``|J d - r|^2 + (alpha^2 + |r|^2 / (4 K^2)) |d|^2``.
@@ -52,35 +42,22 @@ def taylor_system(
 
     Args:
         fixed: (B, C, I, J, K) features of the fixed image.
-        warped: (B, C, I, J, K) features of the moving image at ``x + u(x)``.
+        moving: (B, C, I, J, K) features of the moving image.
+        displacement: (B, 3, I, J, K) in voxels, under which the moving features are seen; None is as they are.
         alpha: noise floor of the features, in units of feature values.
         max_step: K, the bound of the step in voxels.
         forces: whose gradient is used.
-        fixed_gradient: ``feature_gradient(fixed)`` where it is known already.
         weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel's residual (a mask); None is 1 everywhere.
     """
-    residual = fixed - warped
-    if forces == "moving":
-        gradients = feature_gradient(warped)
-    else:
-        gradients = fixed_gradient if fixed_gradient is not None else feature_gradient(fixed)
-        if forces == "symmetric":
-            # The mean of two derivatives is the derivative of the mean, but the fixed one is often known already.
-            gradients = (
-                0.5 * (gradients[0] + partial_derivative(warped, 0)),
-                0.5 * (gradients[1] + partial_derivative(warped, 1)),
-                0.5 * (gradients[2] + partial_derivative(warped, 2)),
-            )
-    g0, g1, g2 = gradients
-    damping = alpha**2 + residual.square().sum(1) / (4 * max_step**2)
-    products = [(g0 * g0), (g0 * g1), (g0 * g2), (g1 * g1), (g1 * g2), (g2 * g2)]
-    matrix = torch.stack([p.sum(1) for p in products], dim=1)
-    rhs = torch.stack([(g * residual).sum(1) for g in gradients], dim=1)
+    products = feature_products(fixed, moving, displacement, forces)
+    p00, p01, p02, r0, p11, p12, r1, p22, r2, rr = products.unbind(1)
+    matrix, rhs = [p00, p01, p02, p11, p12, p22], torch.stack([r0, r1, r2], dim=1)
     if weight is not None:
-        matrix, rhs = matrix * weight, rhs * weight
-    zero = torch.zeros_like(damping)
-    matrix = matrix + torch.stack([damping, zero, zero, damping, zero, damping], dim=1)
-    return TaylorSystem(matrix, rhs)
+        matrix, rhs = [p * weight[:, 0] for p in matrix], rhs * weight
+    damping = alpha**2 + rr / (4 * max_step**2)
+    for diagonal in (0, 3, 5):
+        matrix[diagonal] = matrix[diagonal] + damping
+    return TaylorSystem(torch.stack(matrix, dim=1), rhs)
 
 
 def solve_symmetric_3x3(matrix: Tensor, rhs: Tensor) -> Tensor:

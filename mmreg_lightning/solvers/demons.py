@@ -10,7 +10,6 @@ from torch import Tensor
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.resize import carried_displacement
-from mmreg_lightning.functional.taylor import feature_gradient
 from mmreg_lightning.solvers.protocol import (
     MIN_SIDE,
     Progress,
@@ -74,10 +73,9 @@ class DemonsSolver:
         levels = zip(weighted_pyramid(fixed, moving, weight, moving_weight, self.levels), self.iterations, strict=True)
         for (f, m, w, mw), count in levels:
             displacement = carried_displacement(displacement, f)
-            gradient = feature_gradient(f)
             for _ in range(count):
                 trust = total_weight(w, mw, displacement)
-                update = self.step.update(f, m, displacement, fixed_gradient=gradient, weight=trust)
+                update = self.step.update(f, m, displacement, weight=trust)
                 displacement = self.step.advance(displacement, update)
                 step_done()
         assert displacement is not None

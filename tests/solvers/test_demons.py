@@ -29,7 +29,7 @@ def test_translation_is_recovered(moved, shape):
 class ConstantStep:
     """Moves by one voxel along each axis, whatever the features."""
 
-    def update(self, fixed, moving, displacement, fixed_gradient=None, weight=None):
+    def update(self, fixed, moving, displacement, weight=None):
         assert fixed.shape == moving.shape and fixed.shape[2:] == displacement.shape[2:]
         return torch.ones_like(displacement)
 
