@@ -58,7 +58,7 @@ def evaluate(pair: PairData, displacement: Tensor, label_names: Mapping[int, str
 
 def _surfaces(fixed: Volume, moving: Volume, displacement: Tensor) -> dict[str, float]:
     warped = warp_volume(moving, displacement, fixed.grid, "nearest")
-    shared = sorted((set(fixed.data.unique().tolist()) & set(moving.data.unique().tolist())) - {0})
+    shared = sorted(set(fixed.label_ids) & set(moving.label_ids))
     spacing = fixed.grid.spacing.tolist()
     millimetres = surface_distances(fixed.data, warped.data, shared, spacing).values()
     voxels = surface_distances(fixed.data, warped.data, shared, (1, 1, 1)).values()

@@ -110,7 +110,7 @@ def checked_pair(
     both = None
     if labels[0] is not None and labels[1] is not None:
         both = (labels[0], labels[1])
-        a, b = (set(volume.data.unique().tolist()) - {0} for volume in both)
+        a, b = (set(volume.label_ids) for volume in both)
         if not a & b:
             named = [
                 volume.path or f"the {role} labels" for volume, role in zip(both, ("fixed", "moving"), strict=True)

@@ -110,12 +110,11 @@ def write_outputs(
         write_affine(registration.initial, folder / "affine.tfm")
     if full:
         with watch.stage("inverse"):
-            inverse = result.inverse_displacement()
-            for kind in field_formats:
-                write_field(inverse, pair.moving, pair.fixed, folder, "inverse", kind)
+            _write_inverse(result, folder, field_formats)
         with watch.stage("jacobian"):
             jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
             write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
+            del jacobian  # as large as an image
     run = {
         **provenance,
         "settings": describe_settings(result.settings, result.affine, result.spacing),
@@ -135,6 +134,12 @@ def write_outputs(
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _write_inverse(result: RegisteredPair, folder: Path, field_formats: Sequence[FieldFormat]) -> None:
+    inverse = result.inverse_displacement()
+    for kind in field_formats:
+        write_field(inverse, result.pair.moving, result.pair.fixed, folder, "inverse", kind)
 
 
 def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def score(pair: PairData, displacement: Tensor, label_names: Mapping[int, str]) 
 def _dice(
     fixed: Volume, moving: Volume, displacement: Tensor, label_names: Mapping[int, str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    own = [set(labels.data.unique().tolist()) - {0} for labels in (fixed, moving)]
+    own = [set(labels.label_ids) for labels in (fixed, moving)]
     shared = own[0] & own[1]
 
     def measure(moved: Volume) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class PreprocessingCache:
             return PreparedImage(image, torch.zeros(image.shape, dtype=torch.int64), inside)
         labels = read_labels(record.labels)
         check_same_grid(labels, volume)
-        unknown = sorted(set(labels.data.unique().tolist()) - self.label_ids - {0})
+        unknown = sorted(set(labels.label_ids) - self.label_ids)
         if unknown:
             raise UserError(f"{record.labels}: label ids {unknown} are not declared in the data set's description")
         return PreparedImage(image, resample_volume(labels, grid, "nearest").data, inside)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_SLAB = 2**16  # voxels
+
 
 def partial_derivative(x: Tensor, axis: int) -> Tensor:
     """Derivative along one voxel axis: central differences inside, one-sided at the two borders.
@@ -45,8 +47,21 @@ def jacobian_determinant(displacement: Tensor) -> Tensor:
     Returns:
         (B, 1, I, J, K).
     """
-    g = gradient(displacement)
-    a, b, c = g[:, 0, 0] + 1, g[:, 0, 1], g[:, 0, 2]
-    d, e, f = g[:, 1, 0], g[:, 1, 1] + 1, g[:, 1, 2]
-    p, q, r = g[:, 2, 0], g[:, 2, 1], g[:, 2, 2] + 1
+    n = displacement.shape[2]
+    # Slab by slab, with a neighbour on either side: the nine derivatives of a whole volume do not fit into a cache.
+    rows = max(1, _SLAB // displacement[0, 0, 0].numel())
+    slabs = []
+    for first in range(0, n, rows):
+        last = min(first + rows, n)
+        # Two rows at least, and never a border of the slab in place of an inner row of the volume.
+        low, high = max(min(first - 1, n - 2), 0), min(max(last + 1, 2), n)
+        slabs.append(_determinant(displacement[:, :, low:high])[:, :, first - low : last - low])
+    return torch.cat(slabs, dim=2)
+
+
+def _determinant(displacement: Tensor) -> Tensor:
+    a, d, p = partial_derivative(displacement, 0).unbind(1)
+    b, e, q = partial_derivative(displacement, 1).unbind(1)
+    c, f, r = partial_derivative(displacement, 2).unbind(1)
+    a, e, r = a + 1, e + 1, r + 1
     return (a * (e * r - f * q) - b * (d * r - f * p) + c * (d * q - e * p)).unsqueeze(1)

@@ -72,8 +72,8 @@ def write_itk_field(displacement: Tensor, grid: Grid, path: str | os.PathLike[st
     target = Volume(field, grid) if like is None else like
     if not grid.same_as(target.grid, tol=1e-3):
         field = resample_displacement(field, grid, target.grid)
-    lps = _map_vectors(voxels_to_world(field, target.grid), RAS_TO_LPS)
-    array = np.moveaxis(lps.cpu().numpy().astype(np.float32), 0, -1)
+    lps = _map_vectors(field, RAS_TO_LPS @ target.grid.affine)
+    array = np.moveaxis(lps.cpu().numpy().astype(np.float32, copy=False), 0, -1)
     # Reordering the voxels leaves the vectors alone: they are in the world.
     save_array(target.native.from_canonical(array)[:, :, :, None], target.native, path, intent=INTENT_VECTOR)
 

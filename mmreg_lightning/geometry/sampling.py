@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-_POINTS_AT_ONCE = 2**21  # 24 MB of coordinates instead of several times the image
+_POINTS_AT_ONCE = 2**19  # 6 MB of coordinates instead of several times the image
 
 
 def sample_affine(
@@ -45,9 +45,9 @@ def sample_affine(
     return out
 
 
-def slabs(shape: tuple[int, int, int]) -> Iterator[slice]:
+def slabs(shape: tuple[int, int, int], points: int = _POINTS_AT_ONCE) -> Iterator[slice]:
     """Ranges of the first axis that bound how many points are in memory at once."""
-    rows = max(1, _POINTS_AT_ONCE // (shape[1] * shape[2]))
+    rows = max(1, points // (shape[1] * shape[2]))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
 

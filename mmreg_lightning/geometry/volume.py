@@ -46,6 +46,14 @@ class Volume:
         """Other values (C, I, J, K) on the same grid, to be written in the same layout."""
         return Volume(data, self.grid, self.native)
 
+    @property
+    def label_ids(self) -> list[int]:
+        """The ids that occur in a label map, without the background 0, in order."""
+        flat = self.data.flatten()
+        # Counting is a hundred times faster than sorting, but needs as many counters as the largest id.
+        found = torch.bincount(flat).nonzero()[:, 0] if int(flat.max()) < flat.numel() else flat.unique()
+        return [i for i in found.tolist() if i != 0]
+
 
 def check_same_grid(labels: Volume, image: Volume) -> None:
     """Check that a label map or mask lies voxel on voxel on its image, to a tenth of a voxel.

@@ -23,7 +23,8 @@ from mmreg_lightning.geometry.sampling import sample_at, slabs
 
 INVERSE_TOLERANCE_MM = 0.01
 _MAX_ITERATIONS = 60
-_POINTS_AT_ONCE = 2**20
+_POINTS_AT_ONCE = 2**17  # 3 MB of coordinates: an inverse needs a dozen such arrays
+_COARSE = 4  # pooling factor of the grid on which the search for an inverse begins
 
 
 class WorldTransform(Protocol):
@@ -118,9 +119,14 @@ class InverseFieldTransform:
     ``x <- x + s M^-1 (y - phi(x))`` from ``x = M^-1 y``, with M the affine closest to the field phi: where the field is
     an affine plus something smooth, a few steps do. A point whose residual grows takes half the step from then on.
     Where the field folds there is no inverse; the point of least residual is given.
+
+    Attributes:
+        field: phi.
+        guess: where the search starts instead, such as the inverse on a coarser grid; None is ``M^-1``.
     """
 
     field: FieldTransform
+    guess: WorldTransform | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
         """See ``WorldTransform``."""
@@ -141,7 +147,7 @@ class InverseFieldTransform:
     def _search(self, target: Tensor) -> Tensor:
         back = self.field.closest_affine.inverse()
         linear = torch.tensor(back.matrix[:3, :3], device=target.device)
-        best = back(target)
+        best = back(target) if self.guess is None else self.guess(target)
         residual = target - self.field(best)
         error = residual.norm(dim=1)
         active = (error > INVERSE_TOLERANCE_MM).nonzero()[:, 0]
@@ -200,7 +206,12 @@ def transform_displacement(transform: WorldTransform, grid: Grid) -> Tensor:
     back = AffineTransform(grid.affine).inverse()
     there = AffineTransform(grid.affine)
     out = torch.empty(1, 3, *grid.shape)
-    for slab in slabs(grid.shape):
+    if isinstance(transform, InverseFieldTransform) and min(grid.shape) >= 2 * _COARSE * _COARSE:
+        # Most steps of the search are taken for one voxel in 64; all others begin next to their place.
+        coarse = grid.pooled(_COARSE)
+        guess = FieldTransform(transform_displacement(transform, coarse)[0], coarse)
+        transform = InverseFieldTransform(transform.field, guess)
+    for slab in slabs(grid.shape, _POINTS_AT_ONCE):
         voxels = identity_grid((slab.stop - slab.start, *grid.shape[1:]), dtype=torch.float64)[0]
         voxels[0] += slab.start
         points = voxels.flatten(1).T

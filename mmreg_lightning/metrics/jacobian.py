@@ -33,10 +33,10 @@ def jacobian_statistics(displacement: Tensor, mask: Tensor | None = None) -> Jac
         ValueError: the mask is empty.
     """
     field = displacement[None] if displacement.ndim == 4 else displacement
-    values = jacobian_determinant(field.double()).flatten()
+    values = jacobian_determinant(field).flatten()
     if mask is not None:
         values = values[mask.flatten() != 0]
         if values.numel() == 0:
             raise ValueError("the mask for the Jacobian is empty")
-    folds = (values <= 0).double().mean() * 100
-    return JacobianStatistics(float(folds), float(values.clamp(min=_SMALLEST).log().std(correction=0)))
+    folds = int((values <= 0).sum()) / values.numel() * 100
+    return JacobianStatistics(folds, float(values.clamp(min=_SMALLEST).log().double().std(correction=0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from mmreg_lightning.functional.gradient import gradient, jacobian_determinant, partial_derivative
@@ -40,6 +41,15 @@ def test_determinant_of_an_affine_map(dtype, assert_close):
     field = torch.einsum("ab,nbijk->naijk", matrix, grid) - grid
     # 1.5 (1 * 0.5 - 0.5 * 0.25) - 0.25 (-0.5 * 0.5 - 0) = 0.5625 + 0.0625
     assert_close(jacobian_determinant(field), torch.full((1, 1, 5, 5, 5), 0.625, dtype=dtype))
+
+
+@pytest.mark.parametrize("slab", [1, 40, 100])
+@pytest.mark.parametrize("rows", [2, 3, 7])
+def test_determinant_slab_by_slab(slab, rows, monkeypatch, assert_close):
+    monkeypatch.setattr("mmreg_lightning.functional.gradient._SLAB", slab)
+    field = torch.rand(2, 3, rows, 4, 5)
+    jacobian = gradient(field).movedim((1, 2), (-2, -1)) + torch.eye(3)
+    assert_close(jacobian_determinant(field), torch.linalg.det(jacobian)[:, None])
 
 
 def test_reflection_has_negative_determinant():

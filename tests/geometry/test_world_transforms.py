@@ -69,6 +69,19 @@ def test_an_inverse_field_on_another_grid_brings_points_back(field: FieldTransfo
     assert np.median(errors) < 0.1
 
 
+@pytest.mark.parametrize("shape", [(20, 20, 20), (48, 52, 56)])  # searched directly, and from a coarse grid's inverse
+def test_the_inverse_of_every_voxel_is_within_the_tolerance(field: FieldTransform, shape: tuple[int, int, int]) -> None:
+    center = map_points(field, field.grid.center[None])[0]
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = center - np.array(shape) / 2
+    grid = Grid(shape, affine)
+    inverse = FieldTransform(transform_displacement(field.inverse(), grid)[0], grid)
+    voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    points = voxels @ affine[:3, :3].T + affine[:3, 3]
+    errors = np.linalg.norm(map_points(field, map_points(inverse, points)) - points, axis=1)
+    assert np.quantile(errors, 0.999) < 0.011  # mm
+
+
 def test_a_fold_has_no_inverse_but_an_answer() -> None:
     grid = Grid((16, 16, 16), np.eye(4))
     displacement = torch.zeros(3, 16, 16, 16)
