@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class SweepPoint:
     @property
     def name(self) -> str:
         """As a row of a table calls it."""
-        return ", ".join(f"{key}={value}" for key, value in self.values.items()) or "the only setting"
+        return ", ".join(f"{key}={_short(value)}" for key, value in self.values.items()) or "the only setting"
 
     def metric(self, name: str) -> list[float]:
         """One value a run."""
@@ -113,6 +114,11 @@ def learning_curve(run: SweepRun, metric: str) -> list[tuple[int, float]]:
                 if row.get(metric):
                     points[int(row["step"])] = float(row[metric])
     return sorted(points.items())
+
+
+def _short(value: str) -> str:
+    """Four digits of what a search has drawn are enough to tell settings apart."""
+    return f"{float(value):.4g}" if re.fullmatch(r"-?\d*\.\d{5,}(e-?\d+)?", value) else value
 
 
 def _launch_number(overrides: Path) -> int:
