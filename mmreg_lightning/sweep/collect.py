@@ -15,6 +15,7 @@ import yaml
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.sweep.record import FAILURE, RunRecord, read_record
+from mmreg_lightning.tracking.identity import run_id
 
 Status = Literal["finished", "failed", "unfinished"]
 
@@ -29,6 +30,7 @@ class SweepRun:
         values: overrides of this run, by key.
         record: of a finished one.
         message: of a failed one.
+        wandb_run: id of its W&B run, whose group is the name of the sweep's folder; None where the logger was off.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class SweepRun:
     values: dict[str, str]
     record: RunRecord | None = None
     message: str = ""
+    wandb_run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,10 +139,11 @@ def _varied(runs: Sequence[SweepRun]) -> list[str]:
 def _run(folder: Path, overrides: Sequence[str]) -> SweepRun:
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
     values = {key: value for key, _, value in pairs}
-    record = read_record(folder)
+    record, tracked = read_record(folder), run_id(folder)
     if record is not None:
-        return SweepRun(folder, "finished", values, record)
+        return SweepRun(folder, "finished", values, record, wandb_run=tracked)
     failure = folder / FAILURE
     if failure.is_file():
-        return SweepRun(folder, "failed", values, message=failure.read_text(encoding="utf-8").splitlines()[-1])
-    return SweepRun(folder, "unfinished", values)
+        message = failure.read_text(encoding="utf-8").splitlines()[-1]
+        return SweepRun(folder, "failed", values, message=message, wandb_run=tracked)
+    return SweepRun(folder, "unfinished", values, wandb_run=tracked)
