@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import EMAWeightAveraging, RichProgressBar
 from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 
@@ -27,6 +27,16 @@ class EpochProgress(RichProgressBar):
         steps, batches = self.trainer.max_steps, self.trainer.num_training_batches
         epochs = f" of {math.ceil(steps / batches)}" if steps > 0 and batches else ""
         return f"epoch {current_epoch + 1}{epochs}"
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """Validates and saves the running mean of the weights; checkpoints hold the weights of the last step beside it.
+
+    Lightning's own puts the mean in their place when the training ends: what is saved after that could not be resumed.
+    """
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep both."""
 
 
 class PairPictures(pl.Callback):

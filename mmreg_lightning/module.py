@@ -24,7 +24,7 @@ from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.resize import carried_displacement, pool_weight, pyramid, resize_displacement
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.metrics.dice import mean_shared_dice
+from mmreg_lightning.metrics.dice import mean_dice, mean_shared_dice, shared_dice
 from mmreg_lightning.metrics.jacobian import jacobian_statistics
 from mmreg_lightning.solvers.protocol import Solver
 
@@ -190,18 +190,31 @@ class DescentModule(pl.LightningModule):
             targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
             cosine = descent_agreement(self.step, f, m, *targets, self.levels)
         jacobian = jacobian_statistics(displacement)
+        organs = shared_dice(fixed_labels, moving_labels, warped, self.label_ids)
         values = {
-            "val/dice": mean_shared_dice(fixed_labels, moving_labels, warped, self.label_ids),
+            "val/dice": mean_dice(organs),
             "val/dice_before": mean_shared_dice(fixed_labels, moving_labels, moving_labels, self.label_ids),
             "val/cosine": cosine,
             "val/folds_percent": jacobian.folds_percent,
             "val/sdlogj": jacobian.sdlogj,
         }
         self.validated.append(
-            {"case": batch.get("name", [str(batch_idx)])[0], **{k.removeprefix("val/"): v for k, v in values.items()}}
+            {
+                "case": batch.get("name", [str(batch_idx)])[0],
+                **{name.removeprefix("val/"): value for name, value in values.items()},
+                "organs": {self.label_names[i]: dice for i, dice in organs.items()},
+            }
         )
         for name, value in values.items():
             self.log(name, value, on_epoch=True, batch_size=1, sync_dist=True, prog_bar=name == "val/dice")
+
+    def on_validation_epoch_end(self) -> None:
+        """Put together the pairs of all processes."""
+        if self.trainer.world_size > 1:
+            shares: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(shares, self.validated)
+            # By name, because every process validates all pairs where there are fewer pairs than processes.
+            self.validated = list({case["case"]: case for share in shares for case in share}.values())
 
     def on_fit_start(self) -> None:
         """Note where the warm-up ends, which a resumed run keeps."""

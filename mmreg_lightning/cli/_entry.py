@@ -6,17 +6,22 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from mmreg_lightning.errors import UserError
 
+Result = TypeVar("Result")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What a user can mend, although it is found out while results are written."""
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], Result]) -> Result:
     """Call ``main``; exit with 2 and one line on stderr after a mistake or on a full disk, with 130 after Ctrl-C.
 
     Every other exception is a defect of this package and keeps its traceback.
+
+    Returns:
+        What ``main`` returns.
 
     Raises:
         SystemExit: code 2 after ``UserError`` or where there is no room to write, code 130 after ``KeyboardInterrupt``.
@@ -26,7 +31,7 @@ def run(main: Callable[[], object]) -> None:
     # is imported, and what the user has set stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        main()
+        return main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

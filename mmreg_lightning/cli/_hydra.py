@@ -13,6 +13,14 @@ from mmreg_lightning.errors import UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+_EXTRAS = {
+    "hydra/sweeper/optuna": "optuna",
+    "hydra/launcher/joblib": "sweep",
+    "hydra/launcher/submitit_local": "sweep",
+    "hydra/launcher/submitit_slurm": "sweep",
+}
+"""Which extra brings a plugin of Hydra's."""
+
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The configuration with all references resolved, as plain types.
@@ -49,7 +57,17 @@ def _main_or_user_error(main: Callable[[], None], work: Callable[..., Any]) -> N
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"configuration: {_one_line(error)}") from error
+        message = _one_line(error)
+        for plugin, extra in _EXTRAS.items():
+            if f"Could not find '{plugin}'" in message:
+                choice = "=".join(plugin.rsplit("/", 1))
+                raise UserError(f"{choice} needs the extra {extra}: pip install 'mmreg-lightning[{extra}]'") from error
+        raise UserError(f"configuration: {message}") from error
+    except ValueError as error:
+        # Optuna asks for the best trial in the end.
+        if "No trials are completed yet" not in str(error):
+            raise
+        raise UserError("no training of the study finished; failure.txt in the folder of each says why") from error
     except OSError as error:
         # Hydra makes hydra.run.dir before the command can check it; what fails later is a defect.
         if any(frame.f_code is work.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
-import secrets
+import shlex
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 
@@ -17,13 +18,33 @@ from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli._hydra import plain, run_hydra
 from mmreg_lightning.cli._last_steps import save_last_steps
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir, write_text
+from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.paths import CONF_DIR
 from mmreg_lightning.sweep.record import FAILURE, RunRecord, fingerprint, finished_run, write_failure, write_record
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import nn
+
+
+def objective(config: DictConfig, metrics: dict[str, float]) -> float | None:
+    """What a sweeper that searches is told about a training: the metric that ``objective`` names.
+
+    Args:
+        config: of the training.
+        metrics: of its last validation; none of one that failed.
+
+    Returns:
+        None where there is no number to compare.
+
+    Raises:
+        UserError: the training has no such metric.
+    """
+    name = config.objective
+    if metrics and name not in metrics:
+        raise UserError(f"objective={name}: not among the metrics of a training, {', '.join(sorted(metrics))}")
+    value = metrics.get(name, math.nan)
+    return None if math.isnan(value) else value
 
 
 def train(config: DictConfig) -> dict[str, float]:
@@ -40,6 +61,11 @@ def train(config: DictConfig) -> dict[str, float]:
 
     from mmreg_lightning.build import instantiate
     from mmreg_lightning.module import DescentModule
+    from mmreg_lightning.tracking.description import describe, summarise
+    from mmreg_lightning.tracking.identity import identified
+    from mmreg_lightning.tracking.lineage import log_results, use_data_set
+    from mmreg_lightning.tracking.organ_table import OrganTable
+    from mmreg_lightning.tracking.tracked_run import tracking
 
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
@@ -60,28 +86,39 @@ def train(config: DictConfig) -> dict[str, float]:
     check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
     out = prepare_output(settings["output_dir"], ckpt_path)
     callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
-    loggers = [instantiate(tracked(logger, out)) for logger in settings["logger"].values()]
-    trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+    sweep = sweep_folder()
+    loggers = [
+        instantiate(identified(logger, out, None if sweep is None else sweep.name, overrides()))
+        for logger in settings["logger"].values()
+    ]
     OmegaConf.save(config, out / "config.yaml", resolve=True)
-    for logger in loggers:
-        logger.log_hyperparams(settings)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
-        save_last_steps(trainer, module, data)
-    except SystemExit as stop:
-        # Lightning's own end after Ctrl-C, with exit code 1.
-        if trainer.interrupted:
-            raise KeyboardInterrupt from stop
-        raise
-    finally:
-        finish_tracking()
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    if trainer.is_global_zero:
-        record = RunRecord(
-            fingerprint(settings), overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
-        )
-        write_record(record, out)
-        print(f"checkpoints and metrics: {out}")
+    with tracking(loggers) as runs:
+        if runs:
+            callbacks.append(OrganTable())
+        trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+        for logger in loggers:
+            logger.log_hyperparams(settings)
+        for run in runs:
+            describe(run, shlex.join(["mmreg-train", *overrides()]))
+            use_data_set(run, data.dataset)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+            save_last_steps(trainer, module, data)
+        except SystemExit as stop:
+            # Lightning's own end after Ctrl-C, with exit code 1.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if trainer.is_global_zero:
+            record = RunRecord(
+                fingerprint(settings), overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
+            )
+            write_record(record, out)
+            for run in runs:
+                summarise(run, trainer.checkpoint_callback)
+                log_results(run, out, metrics)
+            print(f"checkpoints and metrics: {out}")
     return metrics
 
 
@@ -133,37 +170,9 @@ def sweep_folder() -> Path | None:
     return Path(HydraConfig.get().sweep.dir)
 
 
-def tracked(logger: dict[str, Any], out: Path) -> dict[str, Any]:
-    """A logger's configuration; W&B's goes on with the run that was begun in this folder, and knows its sweep.
-
-    Args:
-        logger: one entry of the group ``logger``.
-        out: folder of the run.
-    """
-    if not str(logger["_target_"]).endswith("WandbLogger"):
-        return logger
-    identity = out / "wandb_run_id.txt"
-    if not identity.is_file():
-        write_text(identity, secrets.token_hex(4))
-    known: dict[str, Any] = {"id": identity.read_text(encoding="utf-8").strip(), "resume": "allow"}
-    sweep = sweep_folder()
-    if sweep is not None:
-        # W&B allows tags of up to 64 characters.
-        tags = [tag for tag in overrides() if len(tag) <= 64]
-        known |= {"group": sweep.name, "tags": tags}
-    return {**known, **logger}
-
-
 def resolve_ckpt_path(path: str | None, output_dir: str) -> str | None:
     """``last`` is the last checkpoint in the run's own folder."""
     return str(Path(output_dir) / "last.ckpt") if path == "last" else path
-
-
-def finish_tracking() -> None:
-    """Close the W&B run if there is one: otherwise a failed run's last metrics are lost and the next one joins it."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()
 
 
 def prepare_output(folder: str, ckpt_path: str | None) -> Path:
@@ -212,10 +221,12 @@ def check_checkpoint(path: str | None, module: nn.Module, max_steps: int | None)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> float | None:
     # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
-    work = train if sweep_folder() is None else train_in_sweep
-    run(lambda: work(config))
+    if sweep_folder() is None:
+        run(lambda: train(config))
+        return None
+    return run(lambda: objective(config, train_in_sweep(config)))
 
 
 def entry() -> None:

@@ -40,12 +40,17 @@ def mean_dice(dice: Mapping[int, float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def mean_shared_dice(fixed: Tensor, moving: Tensor, warped: Tensor, ids: Iterable[int]) -> float:
-    """Mean Dice of fixed and warped labels over the organs that both images show; NaN when there is none.
+def shared_dice(fixed: Tensor, moving: Tensor, warped: Tensor, ids: Iterable[int]) -> dict[int, float]:
+    """Dice of fixed and warped labels for each organ that both images show.
 
     Args:
         fixed, moving, warped: label maps of one shape, integer; ``moving`` before the registration.
         ids: the organs that count.
     """
     shown = [i for i in ids if bool((fixed == i).any()) and bool((moving == i).any())]
-    return mean_dice(dice_per_label(fixed, warped, shown))
+    return dice_per_label(fixed, warped, shown)
+
+
+def mean_shared_dice(fixed: Tensor, moving: Tensor, warped: Tensor, ids: Iterable[int]) -> float:
+    """Mean of ``shared_dice``; NaN when both images show none of the organs."""
+    return mean_dice(shared_dice(fixed, moving, warped, ids))

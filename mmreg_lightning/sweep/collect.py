@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import yaml
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.sweep.record import FAILURE, RunRecord, read_record
+from mmreg_lightning.tracking.identity import run_id
 
 Status = Literal["finished", "failed", "unfinished"]
 
@@ -28,6 +30,7 @@ class SweepRun:
         values: overrides of this run, by key.
         record: of a finished one.
         message: of a failed one.
+        wandb_run: id of its W&B run, whose group is the name of the sweep's folder; None where the logger was off.
     """
 
     folder: Path
@@ -35,6 +38,7 @@ class SweepRun:
     values: dict[str, str]
     record: RunRecord | None = None
     message: str = ""
+    wandb_run: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class SweepPoint:
     @property
     def name(self) -> str:
         """As a row of a table calls it."""
-        return ", ".join(f"{key}={value}" for key, value in self.values.items()) or "the only setting"
+        return ", ".join(f"{key}={_short(value)}" for key, value in self.values.items()) or "the only setting"
 
     def metric(self, name: str) -> list[float]:
         """One value a run."""
@@ -115,6 +119,11 @@ def learning_curve(run: SweepRun, metric: str) -> list[tuple[int, float]]:
     return sorted(points.items())
 
 
+def _short(value: str) -> str:
+    """Four digits of what a search has drawn are enough to tell settings apart."""
+    return f"{float(value):.4g}" if re.fullmatch(r"-?\d*\.\d{5,}(e-?\d+)?", value) else value
+
+
 def _launch_number(overrides: Path) -> int:
     config = yaml.safe_load(overrides.with_name("hydra.yaml").read_text(encoding="utf-8"))
     number = config["hydra"]["job"].get("num")
@@ -130,10 +139,11 @@ def _varied(runs: Sequence[SweepRun]) -> list[str]:
 def _run(folder: Path, overrides: Sequence[str]) -> SweepRun:
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
     values = {key: value for key, _, value in pairs}
-    record = read_record(folder)
+    record, tracked = read_record(folder), run_id(folder)
     if record is not None:
-        return SweepRun(folder, "finished", values, record)
+        return SweepRun(folder, "finished", values, record, wandb_run=tracked)
     failure = folder / FAILURE
     if failure.is_file():
-        return SweepRun(folder, "failed", values, message=failure.read_text(encoding="utf-8").splitlines()[-1])
-    return SweepRun(folder, "unfinished", values)
+        message = failure.read_text(encoding="utf-8").splitlines()[-1]
+        return SweepRun(folder, "failed", values, message=message, wandb_run=tracked)
+    return SweepRun(folder, "unfinished", values, wandb_run=tracked)

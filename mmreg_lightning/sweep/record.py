@@ -12,8 +12,8 @@ from typing import Any
 from mmreg_lightning.files import write_json, write_text
 
 RESULT, FAILURE = "result.json", "failure.txt"
-# Where results and caches lie and who listens does not change what is learned.
-_PLACES = ("output_dir", "ckpt_path", "logger", "callbacks")
+# Where results and caches lie, who listens and what a search looks at does not change what is learned.
+_PLACES = ("output_dir", "ckpt_path", "logger", "callbacks", "objective")
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def write_sweep_report(folder: Path, out: Path | None = None) -> str:
         out: where to; None is ``folder``.
 
     Returns:
-        The table in Markdown, with what did not finish.
+        The table in Markdown, with what did not finish and the runs of W&B.
 
     Raises:
         UserError: the folder holds no run, or ``out`` cannot be written.
@@ -50,8 +50,8 @@ def write_sweep_report(folder: Path, out: Path | None = None) -> str:
     table = _table(points)
     missing = _missing(runs)
     sections: list[Section] = [(f"Sweep of {len(runs)} trainings", _before(points)), ("Results", table), ("", _NOTE)]
-    if missing:
-        sections.append(("", missing))
+    tracked = _tracked(folder, runs)
+    sections += [("", note) for note in (missing, tracked) if note]
     if points:
         plots = [
             Plot("curves.png", figure_png(_curves(points)), "Dice of the validation pairs during training"),
@@ -61,7 +61,7 @@ def write_sweep_report(folder: Path, out: Path | None = None) -> str:
     write_rows(target / "sweep.csv", [_row(run) for run in runs])
     write_text(target / "report.tex", _latex(table))
     write_page(target, f"Sweep: {folder.name}", sections)
-    return "\n".join([markdown_table(table), *([missing] if missing else [])])
+    return "\n".join([markdown_table(table), *(note for note in (missing, tracked) if note)])
 
 
 def _before(points: Sequence[SweepPoint]) -> str:
@@ -108,8 +108,15 @@ def _missing(runs: Sequence[SweepRun]) -> str:
     return f"Not in the table: {'; '.join(lines)}." if lines else ""
 
 
+def _tracked(folder: Path, runs: Sequence[SweepRun]) -> str:
+    ids = [run.wandb_run for run in runs if run.wandb_run is not None]
+    return f"W&B group {folder.resolve().name}: runs {', '.join(ids)} (by training in sweep.csv)." if ids else ""
+
+
 def _row(run: SweepRun) -> dict[str, object]:
     row: dict[str, object] = {"folder": run.folder.name, "status": run.status, **run.values}
+    if run.wandb_run is not None:
+        row["wandb_run"] = run.wandb_run
     if run.record is not None:
         row |= {**run.record.metrics, "seconds": run.record.seconds}
     return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -76,3 +77,5 @@ def test_two_processes_validate_as_one_does(cache_dir, tmp_path):
     assert two == pytest.approx(one, abs=1e-5) and 0 < one["val/dice"] < 1
     expected, got = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.equal(got[name], value) for name, value in expected.items())
+    records = [json.loads((tmp_path / name / "result.json").read_text())["cases"] for name in ("one", "two")]
+    assert len(records[0]) == 4 and {case["case"] for case in records[0]} == {case["case"] for case in records[1]}

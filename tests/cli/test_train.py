@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from mmreg_lightning.cli.train import check_checkpoint, entry
 from mmreg_lightning.errors import UserError
@@ -177,3 +178,20 @@ def test_fast_dev_run_and_a_late_mistake(phantom, cache_dir, tmp_path):
     done = shell([*common, "data.patch_size=99"], tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: data.patch_size=99") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_folder_of_ones_own_adds_an_experiment_and_a_data_set(phantom, cache_dir, tmp_path):
+    for group, text in (
+        ("data", f"defaults:\n  - learn2reg\n  - _self_\nroot: {phantom}\nspacing: 12.0\nsamples_per_epoch: 3\n"),
+        ("experiment", "# @package _global_\nfeatures:\n  channels: 17\ntrainer:\n  max_steps: 1\n"),
+    ):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+        (tmp_path / "conf" / group / "mine.yaml").write_text(text)
+    own = ["--config-dir", "conf", "data=mine", "experiment=mine", f"data.cache_dir={cache_dir}"]
+    done = shell([*own, *TINY[1:], f"hydra.run.dir={tmp_path}/out"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    hyper_parameters = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)["hyper_parameters"]
+    assert hyper_parameters["features"]["channels"] == 17 and hyper_parameters["spacing"] == 12.0
+    assert yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())["data"]["samples_per_epoch"] == 3
+    assert "data: learn2reg, mine, phantom, prostate" in shell(["--config-dir", "conf", "--help"], tmp_path).stdout

@@ -1,0 +1,115 @@
+"""Lightning's W&B logger, made harmless: whatever W&B does, the training goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lightning_fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+class TrackedRun(WandbLogger):
+    """A W&B run that can be lost: the first failure of W&B is told in one sentence, then nothing more is sent.
+
+    Args:
+        offline: write the run to files, which ``wandb sync`` uploads; the environment's ``WANDB_MODE`` (``online``,
+            ``offline``, ``disabled``) wins.
+        kwargs: of ``WandbLogger`` and ``wandb.init``.
+    """
+
+    def __init__(self, offline: bool = True, **kwargs: Any) -> None:
+        # Lightning's own `offline` would overwrite WANDB_MODE; wandb reads it where no mode is given.
+        if not os.environ.get("WANDB_MODE"):
+            kwargs["mode"] = "offline" if offline else "online"
+        super().__init__(**kwargs)
+        self._wandb_init.pop("anonymous", None)  # wandb warns of it, whatever its value
+        self._lost = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The run; something that swallows every call where it is lost, and in all processes but the first."""
+        if not self._lost:
+            try:
+                return super().experiment
+            except Exception as error:  # of any kind: no tracker is worth a training
+                self._lose(error)
+        return _DummyExperiment()
+
+    @property
+    def uploads(self) -> bool:
+        """Whether there is a server that takes artifacts."""
+        run = self.experiment
+        return not (isinstance(run, _DummyExperiment) or run.offline or run.disabled)
+
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Do something with W&B; whatever it raises ends the tracking and not the training."""
+        if self._lost:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._lose(error)
+
+    def log_hyperparams(self, params: Any) -> None:
+        """See ``WandbLogger``."""
+        self.attempt(lambda: super(TrackedRun, self).log_hyperparams(params))
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """See ``WandbLogger``."""
+        self.attempt(lambda: super(TrackedRun, self).log_metrics(metrics, step))
+
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
+        """See ``WandbLogger``."""
+        self.attempt(lambda: super(TrackedRun, self).log_image(key, images, step, **kwargs))
+
+    def log_table(self, key: str, *args: Any, **kwargs: Any) -> None:
+        """See ``WandbLogger``."""
+        self.attempt(lambda: super(TrackedRun, self).log_table(key, *args, **kwargs))
+
+    def finish(self, failed: bool) -> None:
+        """Close the run if it was begun: otherwise its last metrics are lost, and the next training joins it.
+
+        Args:
+            failed: mark it as failed.
+        """
+        run, self._experiment = self._experiment, None
+        actions: list[Callable[[], object]] = [] if run is None else [lambda: run.finish(exit_code=int(failed))]
+        if self._lost:
+            # Otherwise the next training of a multirun would join this run and talk to its dead service.
+            import wandb
+
+            wandb.run = None
+            actions.append(wandb.teardown)
+        for action in actions:
+            try:
+                action()
+            except Exception as error:
+                self._lose(error)
+
+    def _lose(self, error: Exception) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        why = " ".join(str(error).split())
+        log.warning("W&B failed (%s: %s), the training goes on without it", type(error).__name__, why)
+
+
+@contextmanager
+def tracking(loggers: Sequence[Logger]) -> Iterator[list[TrackedRun]]:
+    """Yield the tracked runs among the loggers of a training, and finish them, whatever happens in the block."""
+    runs = [logger for logger in loggers if isinstance(logger, TrackedRun)]
+    try:
+        yield runs
+    except BaseException:
+        for run in runs:
+            run.finish(failed=True)
+        raise
+    for run in runs:
+        run.finish(failed=False)
