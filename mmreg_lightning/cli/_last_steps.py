@@ -19,13 +19,14 @@ def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
     import torch
     from pytorch_lightning.callbacks import ModelCheckpoint
 
-    keeper = trainer.checkpoint_callback
     if getattr(trainer, "fast_dev_run", False) or trainer.interrupted:  # Lightning sets the first without declaring it
         return
-    if not isinstance(keeper, ModelCheckpoint) or not keeper.save_last:
+    keepers = {k.filename: k for k in trainer.checkpoint_callbacks if isinstance(k, ModelCheckpoint)}
+    if not {"best", "last"} <= keepers.keys():
         return
+    keeper = keepers["best"]
     assert keeper.dirpath is not None and keeper.monitor is not None, "conf/callbacks names both"
-    last = Path(keeper.dirpath) / f"{keeper.CHECKPOINT_NAME_LAST}{keeper.FILE_EXTENSION}"
+    last = Path(keeper.dirpath) / f"last{keeper.FILE_EXTENSION}"
     saved = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.is_file() else -1
     if saved >= trainer.global_step and keeper.best_model_path:
         return

@@ -107,7 +107,7 @@ def test_the_steps_after_the_last_epoch_are_saved(call, tmp_path):
     assert code == 0
     last = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 3
-    keeper = next(state for name, state in last["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    keeper = next(state for name, state in last["callbacks"].items() if "'monitor': 'val/dice'" in name)
     best = torch.load(keeper["best_model_path"], weights_only=True)
     assert Path(keeper["best_model_path"]) == tmp_path / "out" / "best.ckpt"
     assert best["global_step"] in (2, 3)

@@ -118,3 +118,11 @@ def test_a_deterministic_training_repeats_itself(fit, batches):
         all(batch["deterministic"] for batch in batches) and not torch.is_deterministic_algorithms_warn_only_enabled()
     )
     assert not same(first, fit("other", *options, "seed=2")[1]["state_dict"])
+
+
+def test_every_epoch_leaves_the_last_checkpoint_though_it_is_not_the_best(fit, monkeypatch):
+    monkeypatch.setattr("mmreg_lightning.cli.train.save_last_steps", lambda *_: None)  # of the end of a training
+    _, last = fit("still", "trainer.max_steps=4", "optimizer.lr=0")  # the second epoch is no better
+    keeper = next(state for name, state in last["callbacks"].items() if "'monitor': 'val/dice'" in name)
+    assert torch.load(keeper["best_model_path"], weights_only=True)["global_step"] == 2
+    assert last["global_step"] == 4
