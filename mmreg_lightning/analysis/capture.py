@@ -46,7 +46,9 @@ def smooth_field(shape: Sequence[int], length: float, sigma: float, generator: t
     # The smoothing repeats the border, which would be rough: it is cut off.
     margin = math.ceil(TRUNCATE * sigma)
     noise = torch.randn(1, 3, *(n + 2 * margin for n in shape), generator=generator)
-    field = gaussian_smooth(noise, sigma)[(..., *(slice(margin, margin + n) for n in shape))]
+    field = gaussian_smooth(noise, sigma)
+    for axis, n in enumerate(shape):
+        field = field.narrow(2 + axis, margin, n)
     return field * (length / field.norm(dim=1).mean())
 
 

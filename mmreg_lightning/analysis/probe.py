@@ -75,7 +75,7 @@ class LinearProbe:
                 loss.backward()
                 return loss
 
-            optimiser.step(closure)  # type: ignore[arg-type] # LBFGS wants a Tensor, as its own documentation shows
+            optimiser.step(closure)
         self.weights = weights.detach()
 
     def predict(self, features: Tensor) -> Tensor:
