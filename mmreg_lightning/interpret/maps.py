@@ -135,9 +135,9 @@ def similarity(source: MappedImage, point: Sequence[float], target: MappedImage)
     Raises:
         UserError: the point lies outside its image.
     """
-    shape = np.array(source.volume.native.shape)
-    if ((np.asarray(point) < -0.5) | (np.asarray(point) > shape - 0.5)).any():
-        raise UserError(f"--point {' '.join(f'{x:g}' for x in point)}: lies outside the image of {tuple(shape)} voxels")
+    shape = source.volume.native.shape
+    if any(not -0.5 <= x <= n - 0.5 for x, n in zip(point, shape, strict=True)):
+        raise UserError(f"--point {' '.join(f'{x:g}' for x in point)}: lies outside the image of {shape} voxels")
     world = transform_points(source.volume.grid.affine, source.volume.native.points_to_canonical([point]))
     voxel = transform_points(np.linalg.inv(source.grid.affine), world)
     descriptor = sample_features(source.features, torch.from_numpy(voxel))[0]

@@ -45,8 +45,8 @@ _EXPLANATIONS = {
     "of the same organ in the moving image.",
     "capture": "Aligned pairs whose fixed image is displaced by a known amount: mean cosine between the features' "
     "first Taylor step and the true direction near organ surfaces, at each level of the pyramid (feature voxels are "
-    "averaged over blocks of so many a side). A surface shows its normal direction only, so that even true labels stay below 1. "
-    "-1 points away, 0 is what a random step has.",
+    "averaged over blocks of so many a side). A surface shows its normal direction only, so that even true labels stay "
+    "below 1. -1 points away, 0 is what a random step has.",
     "organs": "The same by organ, at the coarsest level, for rigid shifts.",
     "landscape": "Mean squared residual of the features along rigid shifts of aligned pairs, over its mean along the "
     "line. A descent finds the alignment from where the curve falls towards 0 mm.",

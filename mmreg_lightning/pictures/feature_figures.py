@@ -156,9 +156,9 @@ def draw_similarity(
             _frame(axes, picture, view)
         left.set_ylabel(f"{view.name}\n{view.bottom} – {view.top}", fontsize=9)
         if row == 0:
-            left.set_title(f"{source.title}: the point", fontsize=9)
-            middle.set_title(f"{target.title}: best match", fontsize=9)
-            right.set_title("similarity there", fontsize=9)
+            left.set_title(f"{source.title}\nthe point", fontsize=9)
+            middle.set_title(f"{target.title}\nits best match", fontsize=9)
+            right.set_title("features there:\nsimilarity to the point", fontsize=9)
     bar = figure.colorbar(_scale(0, 1), ax=panels, shrink=0.6, pad=0.01)
     bar.set_label("similarity, exp(−d² / median d²) (no unit)", fontsize=9)
     return figure
