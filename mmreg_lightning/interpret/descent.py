@@ -31,6 +31,7 @@ from mmreg_lightning.solvers.protocol import Solver
 Row = dict[str, Any]
 RIGID_SIZES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # feature voxels
 SMOOTH_SIZES = (0.5, 1.0, 1.5, 2.0, 3.0)
+SMOOTH_FIELDS = 4  # of each size
 _SMOOTH_SIGMA = 5.0  # feature voxels: the longest smooth fields do not fold
 SHIFTS = tuple(np.arange(-5, 5.01, 0.25).tolist())  # of the landscape, feature voxels
 _AXES = ("left-right", "posterior-anterior", "inferior-superior")
@@ -140,7 +141,7 @@ def descent_rows(
 
 def displacement_count() -> int:
     """How often ``descent_rows`` calls ``done``."""
-    return len(RIGID_SIZES) * len(DIRECTIONS) + 2 * len(SMOOTH_SIZES)
+    return len(RIGID_SIZES) * len(DIRECTIONS) + SMOOTH_FIELDS * len(SMOOTH_SIZES)
 
 
 def _displacements(shape: Sequence[int], stride: int, seed: int) -> list[tuple[str, float, Tensor]]:
@@ -152,7 +153,7 @@ def _displacements(shape: Sequence[int], stride: int, seed: int) -> list[tuple[s
     ]
     generator = torch.Generator().manual_seed(seed)
     for size in SMOOTH_SIZES:
-        for _ in range(2):
+        for _ in range(SMOOTH_FIELDS):
             fields.append(("smooth", size, smooth_field(shape, size * stride, _SMOOTH_SIGMA * stride, generator)))
     return fields
 
@@ -167,7 +168,9 @@ def _landscape_rows(
             energies = shift_energies(fixed[name], moving[name], axis, SHIFTS)
             relative = energies / energies.mean()
             mm = [shift * stride * spacing[axis] for shift in SHIFTS]
-            lowest, width = basin(mm, relative.tolist())
+            # Interpolation between feature voxels smooths and so lowers the energy: the basin is that of whole voxels.
+            whole = [n for n, shift in enumerate(SHIFTS) if shift == round(shift)]
+            lowest, width = basin([mm[n] for n in whole], [float(relative[n]) for n in whole])
             common = {"family": name, "case": case, "axis": called, "lowest_mm": lowest, "basin_mm": width}
             rows += [{**common, "mm": m, "energy": e} for m, e in zip(mm, relative.tolist(), strict=True)]
     return rows

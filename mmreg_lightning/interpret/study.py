@@ -162,8 +162,8 @@ def run_study(plan: StudyPlan, cache_dir: str | Path, progress: Progress | None 
     done = _counter(progress, "displacements", displacement_count() * len(aligned))
     capture: list[Row] = []
     landscape: list[Row] = []
-    for pair in aligned:
-        rows, energies = descent_rows(pair, families, plan.module.levels, plan.names, plan.seed, done)
+    for number, pair in enumerate(aligned):
+        rows, energies = descent_rows(pair, families, plan.module.levels, plan.names, plan.seed + number, done)
         capture += rows
         landscape += energies
     return Study(

@@ -49,7 +49,9 @@ _EXPLANATIONS = {
     "below 1. -1 points away, 0 is what a random step has.",
     "organs": "The same by organ, at the coarsest level, for rigid shifts.",
     "landscape": "Mean squared residual of the features along rigid shifts of aligned pairs, over its mean along the "
-    "line. A descent finds the alignment from where the curve falls towards 0 mm.",
+    "line. A descent finds the alignment from where the curve falls towards 0 mm. Ripples of one feature voxel come "
+    "from linear interpolation, which smooths features between voxels; the basin of the summary, from the lowest energy "
+    "to where it stops rising on one side, is therefore that of shifts by whole voxels.",
 }
 
 
