@@ -117,9 +117,9 @@ def capture_plot(rows: Sequence[Row]) -> bytes:
 
 
 def capture_by_organ_plot(rows: Sequence[Row]) -> bytes:
-    """Cosine of rigid shifts at the coarsest level: organs against sizes, a panel a family."""
-    coarsest = max(row["level"] for row in rows)
-    own = [row for row in rows if row["kind"] == "rigid" and row["level"] == coarsest]
+    """Cosine of rigid shifts at the finest level: organs against sizes, a panel a family."""
+    finest = min(row["level"] for row in rows)
+    own = [row for row in rows if row["kind"] == "rigid" and row["level"] == finest]
     organs = list(dict.fromkeys(row["organ"] for row in own))
     sizes = sorted({row["mm"] for row in own})
     families = _families(own)
@@ -134,7 +134,7 @@ def capture_by_organ_plot(rows: Sequence[Row]) -> bytes:
         axes.set_yticks(range(len(organs)), organs, fontsize=8)
         axes.set_xlabel("shift (mm)", fontsize=9)
     bar = figure.colorbar(image, ax=figure.axes, shrink=0.8)
-    bar.set_label(f"cosine at level {coarsest} (no unit)", fontsize=9)
+    bar.set_label(f"cosine at level {finest} (no unit)", fontsize=9)
     return figure_png(figure)
 
 

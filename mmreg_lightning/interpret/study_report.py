@@ -47,11 +47,12 @@ _EXPLANATIONS = {
     "first Taylor step and the true direction near organ surfaces, at each level of the pyramid (feature voxels are "
     "averaged over blocks of so many a side). A surface shows its normal direction only, so that even true labels stay "
     "below 1. -1 points away, 0 is what a random step has.",
-    "organs": "The same by organ, at the coarsest level, for rigid shifts.",
+    "organs": "The same by organ, for rigid shifts, at the finest level: voxels of the coarser ones "
+    "hold several organs.",
     "landscape": "Mean squared residual of the features along rigid shifts of aligned pairs, over its mean along the "
     "line. A descent finds the alignment from where the curve falls towards 0 mm. Ripples of one feature voxel come "
-    "from linear interpolation, which smooths features between voxels; the basin of the summary, from the lowest energy "
-    "to where it stops rising on one side, is therefore that of shifts by whole voxels.",
+    "from linear interpolation, which smooths features between voxels; the basin of the summary, from the lowest "
+    "energy to where it stops rising on one side, is therefore that of shifts by whole voxels.",
 }
 
 
