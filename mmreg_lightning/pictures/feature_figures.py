@@ -115,12 +115,12 @@ def draw_effects(
     """
     rows, columns = order
     limit = max(1.0, float(np.nanpercentile(np.abs(np.stack(tables)), 98)))
-    size = (1.6 + len(tables) * (0.8 + 0.36 * len(organs)), 2.2 + 0.26 * len(rows))
-    figure = Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained", dpi=110)
+    width = 1.6 + len(tables) * (0.8 + max(0.36 * len(organs), 1.2))
+    figure = Figure(figsize=(width, 2.4 + 0.26 * len(rows)), layout="constrained", dpi=110)
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axes, table, title in zip(panels, tables, titles, strict=True):
         image = axes.imshow(table[np.ix_(rows, columns)], cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title.replace(" ", "\n", 1), fontsize=9)
         axes.set_xticks(range(len(columns)), [organs[c] for c in columns], rotation=90, fontsize=8)
         axes.set_yticks(range(len(rows)), [str(r) for r in rows], fontsize=8)
     panels[0].set_ylabel("channel (clustered)", fontsize=9)
