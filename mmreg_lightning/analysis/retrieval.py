@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
 
-_CHUNK = 8  # points at a time: as many distances as the volume has voxels for each
+_ROUNDING = 1e-6  # of squared features, relative
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:
@@ -45,27 +45,28 @@ def best_matches(
     Returns:
         (N, 3) voxels of the other image, int64; of equal matches the one nearest to the centre.
     """
-    flat = features.flatten(1).float()
-    shape = features.shape[1:]
     step = torch.tensor(list(spacing), dtype=torch.float32)
-    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
-    rounding = 1e-6 * float(flat.square().sum(dim=0).max())
+    last = torch.tensor(features.shape[1:]) - 1
     found = []
-    for start in range(0, len(centres), _CHUNK):
-        own, centre = descriptors[start : start + _CHUNK].float(), centres[start : start + _CHUNK].float()
-        # |d - f|^2 less |d|^2, which is the same for all candidates of a point.
-        difference = flat.square().sum(dim=0) - 2 * own @ flat
-        along = [((axis - centre[:, a, None]) * step[a]).square() for a, axis in enumerate(axes)]
-        away = (along[0][:, :, None, None] + along[1][:, None, :, None] + along[2][:, None, None, :]).flatten(1)
-        outside = away > radius**2
-        # A point outside the other image still gets the nearest voxel rather than nothing.
-        outside &= ~(away == away.amin(dim=1, keepdim=True))
-        difference = difference.masked_fill(outside, torch.inf)
+    for descriptor, centre in zip(descriptors.float(), centres.float(), strict=True):
+        # The box about the sphere; of a point outside the image, about the nearest voxel within it.
+        middle = torch.minimum(centre.clamp_min(0), last)
+        low = (middle - radius / step).floor().long().clamp_min(0)
+        high = torch.minimum((middle + radius / step).ceil().long(), last) + 1
+        box = features[(slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))].float()
+        squares = (box - descriptor.view(-1, 1, 1, 1)).square().sum(dim=0)
+        along = [
+            ((torch.arange(int(a), int(b)) - m) * s).square()
+            for a, b, m, s in zip(low, high, middle, step, strict=True)
+        ]
+        away = along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :]
+        # The nearest voxel is always one to choose.
+        squares = squares.masked_fill(away > max(radius**2, float(away.min())), torch.inf)
         # Where features are constant all candidates are equal, up to rounding: the tie goes to the nearest.
-        equal = difference <= difference.amin(dim=1, keepdim=True) + rounding
-        found.append(away.masked_fill(~equal, torch.inf).argmin(dim=1))
-    index = torch.cat(found)
-    return torch.stack([index // (shape[1] * shape[2]), index // shape[2] % shape[1], index % shape[2]], dim=1)
+        equal = squares <= squares.min() + _ROUNDING * float(descriptor.square().sum())
+        index = int(away.masked_fill(~equal, torch.inf).argmin())
+        found.append(low + torch.tensor(np.unravel_index(index, tuple(away.shape))))
+    return torch.stack(found)
 
 
 def organ_surface(labels: Tensor, organ: int) -> NDArray[np.bool_]:
