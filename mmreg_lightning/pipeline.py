@@ -193,7 +193,7 @@ def register_data(
     if isinstance(settings.features, nn.Module):
         settings.features.to(where)
     spacing = settings.spacing or default_spacing(pair.fixed.grid)
-    _check_size(pair.fixed.grid, spacing)
+    check_working_size(pair.fixed.grid, spacing)
     registration = register_pair(
         pair.fixed,
         pair.moving,
@@ -235,7 +235,12 @@ def read_initial(affine: str) -> str | NDArray[np.float64]:
     return read_affine(affine)
 
 
-def _check_size(grid: Grid, spacing: float | Sequence[float]) -> None:
+def check_working_size(grid: Grid, spacing: float | Sequence[float]) -> None:
+    """Check that an image's working grid is not larger than memory allows.
+
+    Raises:
+        UserError: it has more than ``MAX_WORKING_VOXELS``.
+    """
     shape = working_grid(grid, spacing).shape
     if math.prod(shape) > MAX_WORKING_VOXELS:
         size = " x ".join(map(str, shape))

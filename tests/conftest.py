@@ -27,6 +27,36 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoint of an untrained module for the phantom, as quick as can be."""
+    import pytorch_lightning as pl
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from mmreg_lightning.data.learn2reg import Learn2RegDataset
+    from mmreg_lightning.module import DescentModule
+    from mmreg_lightning.paths import CONF_DIR
+
+    overrides = ["features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1", "data.root=x"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = compose("train", overrides=overrides)
+    groups = ("features", "descent", "loss", "training", "optimizer", "solver")
+    data = Learn2RegDataset.read(phantom)
+    module = DescentModule(
+        **{group: OmegaConf.to_container(config[group], resolve=True) for group in groups},
+        modalities=[data.fixed_modality, data.moving_modality],
+        label_names=dict(data.label_names),
+        normalisation=OmegaConf.to_container(config.data.normalisation),
+        spacing=12.0,
+    )
+    path = tmp_path_factory.mktemp("trained") / "last.ckpt"
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path, weights_only=True)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

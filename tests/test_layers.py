@@ -28,6 +28,7 @@ BELOW = {
     "geometry": {"functional"} | HELPERS,
     "data": {"geometry", "functional"} | HELPERS,
     "metrics": {"geometry", "functional"} | HELPERS,
+    "analysis": {"descent", "features", "geometry", "metrics", "functional"} | HELPERS,
 }
 HEAVY = {"matplotlib", "nibabel", "numpy", "pytorch_lightning", "scipy", "torch", "torchio", "wandb"}
 

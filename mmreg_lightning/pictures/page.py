@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import os
@@ -15,22 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from isal import isal_zlib
-from numpy.typing import NDArray
-from torch import Tensor
 
 from mmreg_lightning.files import write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.pictures.packed import coarser, pack, pack_image, shown_grid, to_bytes
 from mmreg_lightning.pictures.pair import FIXED_COLOUR, MOVING_COLOUR, PairPicture
 from mmreg_lightning.pictures.planes import VIEWS
 
-# A page has to open at once and to travel by mail: with these, noise that no compression shortens makes 9 MB.
-_LONGEST = 128  # voxels of an image
-_VOXELS = 1.2e6  # of an image
-_LONGEST_FIELD = 64  # voxels of the deformation and of the features, which are smoother
 _SMALLEST_STEP = 0.1  # mm between the values of a displacement
 _OCTAVES = 4.0  # the volume change is kept from 1/16 to 16
 _CODES = 127  # steps to each side of no change, whose code is 128; a fold is 0
@@ -112,17 +105,17 @@ def page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str]) 
     Raises:
         ValueError: see ``write_page``.
     """
-    shown = _shown_grid(grid)
+    shown = shown_grid(grid)
     volumes = {
-        name: _image(image, grid, shown)
+        name: pack_image(image, grid, shown)
         for name, image in (("fixed", picture.fixed), ("before", picture.moving), ("after", picture.warped))
     }
     names, labels = _labels(picture, grid, shown, label_names)
     volumes |= labels
     volumes |= _deformation(picture)
     for name, colours in zip(("fixed_colours", "after_colours"), picture.colours, strict=True):
-        spacing = _coarser(colours, picture.feature_spacing)
-        volumes[name] = _pack(_bytes(F.adaptive_avg_pool3d(colours[None], spacing[0])[0]), spacing[1])
+        spacing = coarser(colours, picture.feature_spacing)
+        volumes[name] = pack(to_bytes(F.adaptive_avg_pool3d(colours[None], spacing[0])[0]), spacing[1])
     return {
         "views": [asdict(view) for view in VIEWS],
         "shape": list(shown.shape),
@@ -135,18 +128,6 @@ def page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str]) 
         "longest": picture.longest,
         "volumes": volumes,
     }
-
-
-def _shown_grid(grid: Grid) -> Grid:
-    """Isotropic, about the same centre, as fine as the finest axis of ``grid`` unless that makes too many voxels."""
-    extent = np.array(grid.shape) * grid.spacing
-    spacing = max(grid.spacing.min(), extent.max() / _LONGEST, (extent.prod() / _VOXELS) ** (1 / 3))
-    return grid.resampled(float(spacing))
-
-
-def _image(image: Tensor, grid: Grid, shown: Grid) -> dict[str, Any]:
-    resampled = resample_volume(Volume(image[None].detach().cpu(), grid), shown).data[0]
-    return _pack(_bytes(resampled), shown.spacing.tolist())
 
 
 def _labels(
@@ -169,7 +150,7 @@ def _labels(
     volumes = {}
     for name, labels in resampled.items():
         codes = order[np.searchsorted(known, labels, sorter=order)]
-        volumes[name] = _pack(codes.astype(np.min_scalar_type(len(ids))), shown.spacing.tolist())
+        volumes[name] = pack(codes.astype(np.min_scalar_type(len(ids))), shown.spacing.tolist())
     return ["", *(label_names.get(i, f"label {i}") for i in ids)], volumes
 
 
@@ -178,45 +159,15 @@ def _deformation(picture: PairPicture) -> dict[str, Any]:
     field = picture.displacement.detach().cpu().double()[None]
     size = torch.tensor(list(picture.displacement_spacing), dtype=field.dtype).view(1, 3, 1, 1, 1)
     determinant = jacobian_determinant(field / size)
-    shape, spacing = _coarser(field, picture.displacement_spacing)
+    shape, spacing = coarser(field, picture.displacement_spacing)
     folds = F.adaptive_max_pool3d(-determinant, shape) >= 0
     octaves = F.adaptive_avg_pool3d(determinant.clamp(2**-_OCTAVES, 2**_OCTAVES).log2(), shape)
     codes = (128 + (octaves * (_CODES / _OCTAVES)).round()).masked_fill(folds, 0)
     coarse = F.adaptive_avg_pool3d(field, shape)[0]
     step = max(_SMALLEST_STEP, float(coarse.abs().max()) / np.iinfo(np.int16).max)
     return {
-        "displacement": {**_pack((coarse / step).round().numpy().astype("<i2"), spacing), "step": step},
-        "jacobian": _pack(codes[0, 0].numpy().astype(np.uint8), spacing),
-    }
-
-
-def _coarser(array: Tensor, spacing: Sequence[float]) -> tuple[tuple[int, int, int], list[float]]:
-    """Shape and spacing (mm) over the same field of view, with at most ``_LONGEST_FIELD`` voxels along the longest.
-
-    Args:
-        array: (..., I, J, K).
-        spacing: (3,), its own.
-    """
-    own = array.shape[-3:]
-    step = max(n * s for n, s in zip(own, spacing, strict=True)) / _LONGEST_FIELD
-    i, j, k = (max(1, min(n, round(n * s / step))) for n, s in zip(own, spacing, strict=True))
-    return (i, j, k), [n * s / m for n, s, m in zip(own, spacing, (i, j, k), strict=True)]
-
-
-def _bytes(values: Tensor) -> NDArray[np.uint8]:
-    """[0, 1] to 0 ... 255."""
-    return (values.detach().cpu().clamp(0, 1) * 255).round().numpy().astype(np.uint8)
-
-
-def _pack(array: NDArray, spacing: Sequence[float]) -> dict[str, Any]:
-    # Neighbours are alike: their differences take a fifth less room than they do.
-    differences = np.diff(array.reshape(-1), prepend=array.dtype.type(0))
-    stream = isal_zlib.compress(differences.tobytes(), level=3)
-    return {
-        "shape": list(array.shape),
-        "spacing": list(spacing),
-        "type": array.dtype.name,
-        "data": base64.b64encode(stream).decode("ascii"),
+        "displacement": {**pack((coarse / step).round().numpy().astype("<i2"), spacing), "step": step},
+        "jacobian": pack(codes[0, 0].numpy().astype(np.uint8), spacing),
     }
 
 

@@ -1,7 +1,7 @@
 """What takes how long: ``python scripts/bench --out outputs/bench [--parts solver mind ...]`` (``make bench``).
 
-Every part compares in one run and in turns, so that what else the machine does hits all alike; numbers are medians. Parts
-write ``PART.json`` as they end, and ``performance.md`` gathers those that are there: a part can be measured alone.
+Every part compares in one run and in turns, so that what else the machine does hits all alike; numbers are medians.
+Parts write ``PART.json`` as they end, and ``performance.md`` gathers those that are there: one can be measured alone.
 """
 
 from __future__ import annotations

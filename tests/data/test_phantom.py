@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from mmreg_lightning.cli import phantom as cli
@@ -316,3 +317,21 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
         cli.entry()
     assert stop.value.code == 2
     assert "subjects: 0" in capsys.readouterr().err
+
+
+def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
+    from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+    from mmreg_lightning.data.phantom.truth import true_displacement
+    from mmreg_lightning.geometry.images import read_image
+    from mmreg_lightning.geometry.point_files import read_point_table
+    from mmreg_lightning.metrics.tre import landmark_errors
+
+    write_phantom(tmp_path / "phantom", 2, (32, 28, 32), seed=5, intra_displacement=20.0)
+    dataset = Learn2RegDataset.read(tmp_path / "phantom")
+    pair = dataset.pairs["train"][1]
+    grid = read_image(pair.fixed.image).grid
+    field = true_displacement(dataset, pair, grid)
+    a, b = (read_point_table(record.landmarks).coordinates for record in (pair.fixed, pair.moving))
+    assert landmark_errors(torch.zeros_like(field), grid, grid, a, b).mean() > 3
+    assert landmark_errors(field, grid, grid, a, b).mean() < 0.3  # of interpolation at 12 mm
+    assert true_displacement(dataset, PairRecord(pair.fixed, dataset.pairs["train"][0].moving), grid) is None

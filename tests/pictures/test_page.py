@@ -3,10 +3,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ SHAPE = (24, 20, 16)
 SPACING = 3.0
 AFFINE = np.array([[SPACING, 0, 0, -30], [0, SPACING, 0, 20], [0, 0, SPACING, 5], [0, 0, 0, 1]])
 GRID = Grid(SHAPE, AFFINE)
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
 
 def ramp(axis: int, step: int) -> torch.Tensor:
@@ -175,35 +173,6 @@ def test_the_file_stays_small(noise: bool, limit: float, tmp_path: Path) -> None
     write_page(tmp_path / "page.html", large, Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])), "", [])
     assert max(held_by(tmp_path / "page.html")["shape"]) <= 128
     assert (tmp_path / "page.html").stat().st_size < limit
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium that records its console and its requests."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if not (CHROMIUM.exists() and DRIVER.exists() and os.access(DRIVER, os.X_OK)):
-        pytest.skip(f"needs {CHROMIUM} and {DRIVER} (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1280,900",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
-    try:
-        yield browser
-    finally:
-        browser.quit()
 
 
 class Page:

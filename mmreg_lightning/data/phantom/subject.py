@@ -84,8 +84,7 @@ def make_subject(
         raise UserError(f"seed: {seed} and subject number {index} must be 0 or more.")
     if not (np.isfinite(intra_displacement) and intra_displacement >= 0):
         raise UserError(f"intra_displacement: {intra_displacement} must be 0 mm or more.")
-    streams = np.random.SeedSequence([seed, index]).spawn(6)
-    anatomy_rng, field_rng, ct_rng, mr_rng, noise_rng, point_rng = map(np.random.default_rng, streams)
+    anatomy_rng, field_rng, ct_rng, mr_rng, noise_rng, point_rng = _streams(seed, index)
 
     anatomy = Anatomy(anatomy_rng)
     known = KnownDisplacement(field_rng, intra_displacement)
@@ -106,6 +105,16 @@ def make_subject(
     displacement = (field / steps.astype(np.float32)[:, None]).reshape(3, *shape)
     mr_landmarks, ct_landmarks = draw_landmarks(point_rng, anatomy, known, affine, shape)
     return PhantomSubject(mr, ct, mr_labels, ct_labels, displacement, mr_landmarks, ct_landmarks, affine)
+
+
+def known_displacement(seed: int, index: int, intra_displacement: float) -> KnownDisplacement:
+    """The displacement of ``make_subject`` with these arguments, which no file of a phantom holds."""
+    return KnownDisplacement(_streams(seed, index)[1], intra_displacement)
+
+
+def _streams(seed: int, index: int) -> list[np.random.Generator]:
+    """Anatomy, displacement, CT, MR, noise, landmarks: each has its own, so that one does not move the others."""
+    return [np.random.default_rng(stream) for stream in np.random.SeedSequence([seed, index]).spawn(6)]
 
 
 def centred_affine(shape: tuple[int, int, int], spacing: FloatArray) -> FloatArray:
