@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint types clean
+.PHONY: install demo test lint types bench clean
 
 install: $(INSTALLED)
 
@@ -25,6 +25,11 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+# CHECKPOINT=outputs/full/last.ckpt measures the registration of a large pair, too, beside the packages of the extra peers.
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[peers]'
+	$(BIN)/python -W ignore scripts/bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),--parts solver mind training startup scaling)
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache

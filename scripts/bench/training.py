@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import random
 import tempfile
-import time
 from argparse import Namespace
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +92,17 @@ def _parts(config: Any, repeats: int) -> dict[str, Any]:
 
 
 def _overhead(config: Any, repeats: int) -> dict[str, Any]:
+    """The trainer, with its data loading and logging, against a loop over batches in memory."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     data, module = _build(config)
     module.configure_optimizers = lambda: torch.optim.AdamW(module.parameters(), 1e-4)  # type: ignore[method-assign]
+    data.setup("fit")
+    batches = list(itertools.islice(data.train_dataloader(), STEPS))
+    alone = _NoTrainer()
+    write = module.log
 
-    def bare(batches: Iterable[Any]) -> None:
+    def bare() -> None:
+        module.log, module.trainer = (lambda *_, **__: None), alone  # type: ignore[method-assign, assignment]
         optimizer = torch.optim.AdamW(module.parameters(), 1e-4)
         module.train()
         for number, batch in enumerate(batches):
@@ -104,15 +111,15 @@ def _overhead(config: Any, repeats: int) -> dict[str, Any]:
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
 
-    def trainer() -> None:
+    def trainer(workers: int) -> None:
+        module.log = write  # type: ignore[method-assign]
+        data.num_workers = workers
         with tempfile.TemporaryDirectory() as folder:
-            logger = pl.loggers.CSVLogger(folder)
-            # Epochs as in a training, without validations, which are no overhead but work.
             pl.Trainer(
                 accelerator="cpu",
                 max_steps=STEPS,
-                limit_val_batches=0,
-                logger=logger,
+                limit_val_batches=0,  # they are work, not overhead
+                logger=pl.loggers.CSVLogger(folder),
                 gradient_clip_val=1.0,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
@@ -120,32 +127,20 @@ def _overhead(config: Any, repeats: int) -> dict[str, Any]:
                 use_distributed_sampler=False,
             ).fit(module, datamodule=data)
 
-    data.setup("fit")
-    kept = [batch for batch, _ in zip(data.train_dataloader(), range(STEPS), strict=False)]
-    module.log = lambda *_, **__: None  # type: ignore[method-assign]
-    module.trainer = _NoTrainer()  # type: ignore[assignment]
-    start = time.perf_counter()
-    bare(kept)
-    one = time.perf_counter() - start
-    logging = DescentModule.log
-    seconds: dict[str, list[float]] = {"bare": [], "trainer": []}
-    for _ in range(max(3, repeats - 2)):
-        module.log, module.trainer = (lambda *_, **__: None), _NoTrainer()  # type: ignore[method-assign, assignment]
-        start = time.perf_counter()
-        bare(kept)
-        seconds["bare"].append(time.perf_counter() - start)
-        module.log = logging.__get__(module)  # type: ignore[method-assign]
-        start = time.perf_counter()
-        trainer()
-        seconds["trainer"].append(time.perf_counter() - start)
-    middle = medians(seconds)
-    rows = [["", "s", "x bare loop"]]
-    rows.append(["bare loop over batches in memory", f"{middle['bare']:.1f}", "1.00"])
-    rows.append(
-        ["Lightning, logging, data loading", f"{middle['trainer']:.1f}", f"{middle['trainer'] / middle['bare']:.2f}"]
-    )
-    del one
-    return {f"{STEPS} training steps": rows}
+    runs = {
+        "bare loop over batches in memory": bare,
+        "Lightning, logging, data loading": lambda: trainer(0),
+        "the same, data in 1 worker": lambda: trainer(1),
+        "the same, data in 2 workers": lambda: trainer(2),
+    }
+    times = medians(in_turns(runs, repeats))
+    base = times["bare loop over batches in memory"]
+    rows = [["", "s", "steps / s", "x bare loop"]]
+    rows += [
+        [name, f"{value / 1e3:.1f}", f"{1e3 * STEPS / value:.2f}", f"{value / base:.2f}"]
+        for name, value in times.items()
+    ]
+    return {f"{STEPS} training steps, one pair each": rows}
 
 
 class _NoTrainer:
@@ -158,12 +153,11 @@ class _NoTrainer:
 def _memory(config: Any) -> dict[str, Any]:
     """Bytes that autograd keeps for T unrolled steps, beyond the features themselves."""
     _, module = _build(config)
-    shape, channels = (48, 40, 48), module.features.channels
-    fixed, moving = (torch.rand(1, channels, *shape).requires_grad_() for _ in range(2))
-    labels = torch.rand(1, 14, *shape)
-    one_map = fixed.numel() * fixed.element_size()
-    rows = [["T", "kept for backward, MB", "in feature maps of 16 channels"]]
-    for count in (1, 2, 4, 8):
+    shape = (48, 40, 48)
+    labels, start = torch.rand(1, 14, *shape), torch.zeros(1, 3, *shape)
+    rows = [["T", "channels", "kept for backward, MB", "scalar fields a step"]]
+    for count, channels in itertools.product((1, 2, 4, 8), (16, 64)):
+        fixed, moving = (torch.rand(1, channels, *shape).requires_grad_() for _ in range(2))
         kept: dict[int, int] = {}
 
         def keep(x: Tensor, kept: dict[int, int] = kept) -> Tensor:
@@ -171,10 +165,10 @@ def _memory(config: Any) -> dict[str, Any]:
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            steps = unrolled_descent(module.step, fixed, moving, labels, labels, torch.zeros(1, 3, *shape), count)
+            steps = unrolled_descent(module.step, fixed, moving, labels, labels, start, count)
         for leaf in (fixed, moving):
             kept.pop(leaf.untyped_storage().data_ptr(), None)
         total = sum(kept.values())
-        rows.append([str(count), f"{total / 2**20:.1f}", f"{total / one_map:.2f}"])
+        rows.append([str(count), str(channels), f"{total / 2**20:.1f}", f"{total / start[0, 0].nbytes / count:.0f}"])
         del steps
     return {f"Memory of T unrolled steps on {'x'.join(map(str, shape))} feature voxels": rows}
