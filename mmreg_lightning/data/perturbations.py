@@ -54,6 +54,8 @@ def rotated(volume: Volume, degrees: float, rng: np.random.Generator) -> Volume:
 def with_gamma(volume: Volume, log_gamma: float, rng: np.random.Generator) -> Volume:
     """Another grey value curve: ``t ** exp(+-log_gamma)``, t the intensity between the 1st and 99th percentile.
 
+    What is darker than the 1st percentile, noise of air, becomes it.
+
     Args:
         volume: (C, I, J, K), floating point.
         log_gamma: natural logarithm of the exponent; its sign is drawn.

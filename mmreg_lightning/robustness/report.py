@@ -213,5 +213,6 @@ def _panel(
     if before is not None:
         axes.plot(before.levels, before.values.mean(axis=0), color="#777777", linestyle=":", label="before")
     axes.set_xlabel(f"{kind.title}\n({kind.unit})", fontsize=8)
+    axes.set_xticks(list(kind.levels))
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
