@@ -11,6 +11,7 @@ from mmreg_lightning.functional.compose import compose
 from mmreg_lightning.functional.gradient import gradient, jacobian_determinant
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.taylor import taylor_step
+from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.registration import FeaturePair, Registration
 from mmreg_lightning.solvers.protocol import Solver
 
@@ -46,8 +47,6 @@ def registration_cues(fixed: Tensor, moving: Tensor, displacement: Tensor, backw
         displacement: (1, 3, i, j, k) in voxels, fixed to moving.
         backward: the same of the registration with exchanged roles, moving to fixed.
     """
-    from mmreg_lightning.functional.warp import warp
-
     warped = warp(moving, displacement)
     contrast = _local((gradient(fixed).square().sum(dim=(1, 2))).unsqueeze(1))
     step = taylor_step(fixed, warped, alpha=_ALPHA, max_step=1.0)
