@@ -38,7 +38,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     from mmreg_lightning.pages import markdown_table
 
     settings = plain(config)
-    if settings["robustness"] is not None:
+    if settings.get("robustness") is not None:
         return _robustness(settings)
     plan = make_plan(settings)
     folder = ensure_output_dir(settings["output_dir"])

@@ -23,7 +23,7 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
 from mmreg_lightning.geometry.images import read_image
-from mmreg_lightning.outputs import describe_settings
+from mmreg_lightning.outputs import calibrated_setting
 from mmreg_lightning.paths import CONF_DIR
 from mmreg_lightning.robustness.perturbed import Perturbation, read_perturbations
 from mmreg_lightning.settings import Settings, default_spacing
@@ -112,15 +112,6 @@ def calibration_perturbations() -> list[Perturbation]:
     """Those of conf/calibration.yaml."""
     content = yaml.safe_load((CONF_DIR / "calibration.yaml").read_text(encoding="utf-8"))
     return read_perturbations(content["perturbations"])
-
-
-def calibrated_setting(settings: Settings) -> dict[str, Any]:
-    """What a registration must share with the calibration, besides the checkpoint."""
-    described = describe_settings(settings, "none", settings.spacing)
-    keys = ["features", "spacing_mm", "solver"]
-    if settings.checkpoint is not None:  # MIND-SSC sees all modalities alike
-        keys += ["fixed_modality", "moving_modality"]
-    return {key: described[key] for key in keys}
 
 
 def _check_same(folder: Path, settings: Settings, about: Mapping[str, Any]) -> None:

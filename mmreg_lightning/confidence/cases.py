@@ -17,12 +17,11 @@ from mmreg_lightning.confidence.surface_error import surface_errors
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
-from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.inputs import PairData, pair_files, read_pair
-from mmreg_lightning.registration import Registration, extract_features, solve_pair
+from mmreg_lightning.registration import extract_features, solve_pair
 from mmreg_lightning.robustness.perturbed import Perturbation, perturb
 from mmreg_lightning.scores import score
 from mmreg_lightning.settings import Settings, default_spacing
@@ -54,11 +53,6 @@ class MeasuredCase:
     sample: Floats
     dice: float
     dice_before: float
-
-
-def feature_grid(found: Registration) -> Grid:
-    """The grid of a registration's features."""
-    return found.working.pooled(found.working.shape[0] // found.fixed_features.shape[2])
 
 
 def draw_changes(
@@ -145,7 +139,7 @@ def _measure(data: PairData, settings: Settings) -> dict[str, Any]:
     voxels, errors = surface_errors(data.labels[0].data, warped.data, grid)
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(errors), min(_PLACES, len(errors)), replace=False)
-    maps = resample_volume(Volume(cues.maps[0], feature_grid(found)), grid).data.numpy()
+    maps = resample_volume(Volume(cues.maps[0], found.feature_grid), grid).data.numpy()
     scores = score(data, found.displacement, settings.label_names)
     assert scores.dice_before is not None and scores.dice_after is not None
     return {
