@@ -59,7 +59,7 @@ class Assessment:
         if self.position is not None:
             ends = [(_PAIR if x >= 0 else _OPPOSITE)[axis] for axis, x in enumerate(self.position)]
             place = ", ".join(f"{end} {abs(x):.0f}" for end, x in zip(ends, self.position, strict=True))
-            where = f", most of them about ({place}) mm"
+            where = f", the worst about ({place}) mm"
         whole = f"the confidence of the whole is {self.case:.2f}"
         if self.case < self.threshold:
             whole += f", below {self.threshold:.2f}, which 90 % of the calibration pairs exceed"

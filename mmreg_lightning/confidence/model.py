@@ -19,6 +19,8 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
 
 VERSION = 1
+_LEAST_CONTRAST = -2.0
+"""Standard deviations of those on organ surfaces below which less contrast means no less confidence."""
 Floats = NDArray[np.float64]
 
 
@@ -52,7 +54,7 @@ class ConfidenceModel:
 
     def places(self, cues: Floats) -> Floats:
         """Confidence (N,) of places with ``cues`` (N, 5), see ``Cues``."""
-        z = (cues - np.array(self.mean)) / np.array(self.scale)
+        z = _standardised(cues, np.array(self.mean), np.array(self.scale))
         return sigmoid(self.local[0] + z @ np.array(self.local[1:]))
 
     def map(self, cues: Cues) -> Tensor:
@@ -78,7 +80,15 @@ def fit_places(cues: Floats, right: Floats) -> tuple[Floats, Floats, Floats]:
         right: (N,) 1 where the surface is within the tolerance, else 0.
     """
     mean, scale = cues.mean(axis=0), np.maximum(cues.std(axis=0), 1e-6)
-    return mean, scale, fit_logistic((cues - mean) / scale, right)
+    return mean, scale, fit_logistic(_standardised(cues, mean, scale), right)
+
+
+def _standardised(cues: Floats, mean: Floats, scale: Floats) -> Floats:
+    """(N, 5) of mean 0 and deviation 1 on organ surfaces; air has no contrast at all, which no surface tells of."""
+    z = (cues - mean) / scale
+    contrast = CUES.index("contrast")
+    z[:, contrast] = np.maximum(z[:, contrast], _LEAST_CONTRAST)
+    return z
 
 
 def fit_cases(mean_local: Floats, dice: Floats) -> Floats:

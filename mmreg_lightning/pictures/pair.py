@@ -169,9 +169,7 @@ def _draw_confidence(ax: Axes, picture: PairPicture, view: View, position: float
     spacing = picture.feature_spacing
     edges = extent(picture.confidence.shape[-3:], spacing, view)
     plane = cut(picture.confidence, view, spacing, position)
-    image = ax.imshow(plane, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=edges)
-    _outline(ax, picture, picture.fixed_labels, view, position, FIXED_COLOUR)
-    return image
+    return ax.imshow(plane, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=edges)
 
 
 FIXED = Column("fixed", _draw_fixed)
