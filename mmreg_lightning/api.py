@@ -20,7 +20,7 @@ from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.inputs import checked_pair
 from mmreg_lightning.outputs import RegisteredPair, describe_run, write_outputs
-from mmreg_lightning.pipeline import check_free, register_data
+from mmreg_lightning.pipeline import check_free, read_model, register_data
 from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
@@ -116,6 +116,7 @@ def register(
     overrides: Sequence[str] = (),
     device: str = "auto",
     progress: Progress | None = None,
+    confidence: str | Path | None = None,
 ) -> Registered:
     """Register two images.
 
@@ -126,6 +127,7 @@ def register(
         affine: ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, or a transform file of ITK or ANTs.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: called with (iterations done, iterations in all).
+        confidence: file of ``mmreg-calibrate``, for ``Registered.details.confidence``.
 
     Raises:
         UserError: an image or option cannot be used.
@@ -152,7 +154,8 @@ def register(
         (maps["fixed_labels"], maps["moving_labels"]),
         (masks[0], masks[1]),
     )
-    details = register_data(pair, settings, affine=affine, device=device, progress=progress)
-    given = {"fixed": fixed, "moving": moving, **named, "checkpoint": checkpoint}
+    model = None if confidence is None else read_model(confidence, settings)
+    details = register_data(pair, settings, affine=affine, device=device, progress=progress, confidence=model)
+    given = {"fixed": fixed, "moving": moving, **named, "checkpoint": checkpoint, "confidence": confidence}
     files = {name: Path(value) for name, value in given.items() if isinstance(value, str | os.PathLike)}
     return Registered(details, library_of(moving), files)

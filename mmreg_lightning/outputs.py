@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from mmreg_lightning import __version__
+from mmreg_lightning.confidence.assess import Assessment
 from mmreg_lightning.files import sha256, write_json, write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
@@ -41,6 +42,8 @@ OUTPUTS = (
     "metrics.json",
 )
 """All files that can come out, in the order in which they are written: where the last one lies, all others do."""
+CONFIDENCE = "confidence.nii.gz"
+"""Comes out besides, where a confidence was asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class RegisteredPair:
         warped_labels: the moving label map there, where there is one.
         scores: of the registration.
         watch: seconds so far.
+        confidence: how far it is to be trusted, where that was asked for.
     """
 
     pair: PairData
@@ -68,6 +72,7 @@ class RegisteredPair:
     warped_labels: Volume | None
     scores: Scores
     watch: Stopwatch
+    confidence: Assessment | None = None
 
     def inverse_displacement(self) -> Tensor:
         """(1, 3, I', J', K'), voxels of the moving image's RAS+ grid, moving to fixed."""
@@ -98,7 +103,7 @@ def write_outputs(
     field_formats = list(dict.fromkeys(("itk", *field_formats)))
     with watch.stage("write"):
         # Stopped half-way, the folder must not hold a mixture of old and new files.
-        for name in reversed(OUTPUTS):
+        for name in (*reversed(OUTPUTS), CONFIDENCE):
             for old in (folder / name, *folder.glob(f".????????-{name}")):  # and what a killed run was writing
                 old.unlink(missing_ok=True)
         write_image(result.warped, folder / "warped.nii.gz", like=pair.fixed, dtype=pair.moving.stored)
@@ -108,6 +113,8 @@ def write_outputs(
         for kind in field_formats:
             write_field(registration.displacement, pair.fixed, pair.moving, folder, "displacement", kind)
         write_affine(registration.initial, folder / "affine.tfm")
+        if result.confidence is not None:
+            write_image(result.confidence.volume, folder / CONFIDENCE, like=pair.fixed)
     if full:
         with watch.stage("inverse"):
             _write_inverse(result, folder, field_formats)
@@ -123,14 +130,17 @@ def write_outputs(
     write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
     with watch.stage("report"):
         shown = (pair, result.settings, registration, result.warped, result.scores)
-        picture = registration_picture(pair, result.settings, registration, result.warped)
+        picture = registration_picture(pair, result.settings, registration, result.warped, result.confidence)
         write_report(folder / "report.png", *shown, picture=picture)
         if full:
-            write_html_report(folder / "report.html", *shown, seconds=watch.seconds, picture=picture)
+            write_html_report(
+                folder / "report.html", *shown, seconds=watch.seconds, picture=picture, confidence=result.confidence
+            )
     metrics = {
         **asdict(result.scores),
         "seconds": {**watch.seconds, "total": watch.total()},
         "peak_memory_mb": peak_memory_mb(),
+        **({} if result.confidence is None else result.confidence.metrics()),
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
@@ -178,3 +188,12 @@ def describe_settings(settings: Settings, affine: str, spacing: float | Sequence
         "affine": affine,
         "solver": dict(settings.solver_config),
     }
+
+
+def calibrated_setting(settings: Settings) -> dict[str, Any]:
+    """What a registration must share with the calibration, besides the checkpoint."""
+    described = describe_settings(settings, "none", settings.spacing)
+    keys = ["features", "spacing_mm", "solver"]
+    if settings.checkpoint is not None:  # MIND-SSC sees all modalities alike
+        keys += ["fixed_modality", "moving_modality"]
+    return {key: described[key] for key in keys}

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmreg_lightning.checkpoint import load_checkpoint
+from mmreg_lightning.confidence.assess import Assessment, assess
+from mmreg_lightning.confidence.cues import cues_of
+from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, read_confidence
 from mmreg_lightning.device import resolve_device
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import new_output_dir
@@ -23,8 +26,8 @@ from mmreg_lightning.geometry.transform_files import TRANSFORM_SUFFIXES, read_af
 from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.initial_affine import AFFINES
 from mmreg_lightning.inputs import PairData, PairFiles, read_pair
-from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
-from mmreg_lightning.registration import Registration, Stopwatch, register_pair
+from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, calibrated_setting, describe_run, write_outputs
+from mmreg_lightning.registration import Registration, Stopwatch, extract_features, register_pair, solve_pair
 from mmreg_lightning.scores import Scores, score
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
@@ -54,12 +57,14 @@ class Result:
         registration: fields and features.
         scores: of the registration.
         metrics: content of metrics.json.
+        confidence: how far the registration is to be trusted, where that was asked for.
     """
 
     folder: Path
     registration: Registration
     scores: Scores
     metrics: dict[str, Any]
+    confidence: Assessment | None = None
 
 
 def register_files(
@@ -78,11 +83,12 @@ def register_files(
     overwrite: bool = False,
     progress: Progress | None = None,
     command: str | None = None,
+    confidence: str | Path | None = None,
 ) -> Result:
     """Register a pair of files with what ``resolve_settings`` makes of the options; see ``register_with``.
 
     Args:
-        files, out, affine, device, field_formats, overwrite, progress, command: see ``register_with``.
+        files, out, affine, device, field_formats, overwrite, progress, command, confidence: see ``register_with``.
         checkpoint, fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
 
     Raises:
@@ -109,6 +115,7 @@ def register_files(
         progress=progress,
         command=command,
         watch=watch,
+        confidence=confidence,
     )
 
 
@@ -125,6 +132,7 @@ def register_with(
     progress: Progress | None = None,
     command: str | None = None,
     watch: Stopwatch | None = None,
+    confidence: str | Path | None = None,
 ) -> Result:
     """Register a pair of files and write what ``OUTPUTS`` names.
 
@@ -142,6 +150,7 @@ def register_with(
         progress: see ``register_pair``.
         command: the command line, for run.yaml.
         watch: has run since the command began; None starts one.
+        confidence: file of ``mmreg-calibrate``, see ``read_model``.
 
     Raises:
         UserError: an input, option or the output folder cannot be used.
@@ -152,20 +161,30 @@ def register_with(
         given = " ".join(unknown)
         raise UserError(f"--field-format {given}: must be of {', '.join(FIELD_FORMATS)}, at least one")
     initial = read_initial(affine)
+    model = None if confidence is None else read_model(confidence, settings)
     check_free(out, overwrite)
     with watch.stage("read"):
         pair = read_pair(files)
     with new_output_dir(out) as folder:
         result = register_data(
-            pair, settings, affine=affine, initial=initial, device=device, progress=progress, watch=watch
+            pair,
+            settings,
+            affine=affine,
+            initial=initial,
+            device=device,
+            progress=progress,
+            watch=watch,
+            confidence=model,
         )
     inputs = files.named()
+    if confidence is not None:
+        inputs["confidence"] = Path(confidence)
     if settings.checkpoint is not None:
         inputs["checkpoint"] = settings.checkpoint
     if isinstance(initial, np.ndarray):
         inputs["affine"] = Path(affine)
     metrics = write_outputs(result, folder, describe_run(inputs, command), field_formats, full)
-    return Result(folder, result.registration, result.scores, metrics)
+    return Result(folder, result.registration, result.scores, metrics, result.confidence)
 
 
 def register_data(
@@ -177,6 +196,7 @@ def register_data(
     device: str = "auto",
     progress: Progress | None = None,
     watch: Stopwatch | None = None,
+    confidence: ConfidenceModel | None = None,
 ) -> RegisteredPair:
     """Register a pair in memory, warp its image and labels, and score it.
 
@@ -184,6 +204,7 @@ def register_data(
         pair: see ``read_pair`` and ``checked_pair``.
         settings, affine, device, progress, watch: see ``register_with``.
         initial: of ``read_initial(affine)``, where it was read before.
+        confidence: to judge the registration by, which needs another run of the solver; None does not.
 
     Raises:
         UserError: an option cannot be used; see ``register_pair``.
@@ -194,11 +215,10 @@ def register_data(
         settings.features.to(where)
     spacing = settings.spacing or default_spacing(pair.fixed.grid)
     check_working_size(pair.fixed.grid, spacing)
-    registration = register_pair(
+    features = extract_features(
         pair.fixed,
         pair.moving,
         features=settings.features,
-        solver=settings.solver,
         spacing=spacing,
         fixed_modality=settings.fixed_modality,
         moving_modality=settings.moving_modality,
@@ -207,9 +227,14 @@ def register_data(
         affine=read_initial(affine) if initial is None else initial,  # type: ignore[arg-type] # checked there
         masks=pair.masks,
         device=where,
-        progress=progress,
     )
+    registration = solve_pair(features, settings.solver, progress)
     watch.seconds.update(registration.seconds)
+    assessment = None
+    if confidence is not None:
+        with watch.stage("confidence"):
+            cues = cues_of(registration, features, settings.solver)
+            assessment = assess(confidence, cues, registration.feature_grid, pair.fixed)
     displacement, grid = registration.displacement, pair.fixed.grid
     with watch.stage("warp"):
         warped = warp_volume(pair.moving, displacement, grid)
@@ -217,7 +242,20 @@ def register_data(
         warped_labels = None if labels is None else warp_volume(labels, displacement, grid, "nearest")
     with watch.stage("score"):
         scores = score(pair, displacement, settings.label_names)
-    return RegisteredPair(pair, settings, spacing, affine, registration, warped, warped_labels, scores, watch)
+    return RegisteredPair(
+        pair, settings, spacing, affine, registration, warped, warped_labels, scores, watch, assessment
+    )
+
+
+def read_model(path: str | Path, settings: Settings) -> ConfidenceModel:
+    """The confidence that a file of ``mmreg-calibrate`` holds, for registrations with these settings.
+
+    Raises:
+        UserError: it cannot be used, or was calibrated with another checkpoint, spacing or solver.
+    """
+    model = read_confidence(path)
+    check_calibration(model, path, settings.checkpoint, calibrated_setting(settings))
+    return model
 
 
 def read_initial(affine: str) -> str | NDArray[np.float64]:

@@ -71,6 +71,11 @@ class Registration:
     seconds: Mapping[str, float]
 
     @property
+    def feature_grid(self) -> Grid:
+        """The grid of the features."""
+        return self.working.pooled(self.working.shape[0] // self.fixed_features.shape[2])
+
+    @property
     def deformation(self) -> Tensor:
         """(1, 3, *working.shape) in voxels of the working grid: the displacement without the initial affine."""
         return resize_displacement(self.feature_displacement, self.working.shape)

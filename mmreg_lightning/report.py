@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmreg_lightning.confidence.assess import Assessment
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.resample import resample_volume
@@ -63,6 +64,7 @@ def write_html_report(
     *,
     seconds: Mapping[str, float],
     picture: PairPicture | None = None,
+    confidence: Assessment | None = None,
 ) -> None:
     """Write a registration as an interactive page: linked planes, overlays and the numbers, see ``write_page``.
 
@@ -70,9 +72,10 @@ def write_html_report(
         path, pair, settings, registration, warped, picture: see ``write_report``.
         scores: for the tables.
         seconds: of the stages so far, by name.
+        confidence: where it was asked for; one that is low is the first note.
     """
     if picture is None:
-        picture = registration_picture(pair, settings, registration, warped)
+        picture = registration_picture(pair, settings, registration, warped, confidence)
     notes = [
         f"Fixed: {_name(pair.fixed, 'fixed')} ({settings.fixed_modality}). "
         f"Moving: {_name(pair.moving, 'moving')} ({settings.moving_modality}).",
@@ -84,6 +87,15 @@ def write_html_report(
             "before are as the headers place the images."
         )
     tables = score_tables(scores, seconds)
+    if confidence is not None:
+        rows = [
+            ("Confidence (expected Dice)", f"{confidence.case:.2f}"),
+            ("Doubtful, % of what there is to align", f"{100 * confidence.doubtful:.1f}"),
+        ]
+        tables.insert(1, Table("Confidence", ("", "value"), rows))
+        sentence = confidence.sentence()
+        if sentence is not None:
+            notes.insert(0, f"{sentence[0].upper()}{sentence[1:]}.")
     write_page(path, picture, pair.fixed.grid, _title(pair), tables, notes, settings.label_names)
 
 
@@ -119,7 +131,13 @@ def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[Table]:
     return tables
 
 
-def registration_picture(pair: PairData, settings: Settings, registration: Registration, warped: Volume) -> PairPicture:
+def registration_picture(
+    pair: PairData,
+    settings: Settings,
+    registration: Registration,
+    warped: Volume,
+    confidence: Assessment | None = None,
+) -> PairPicture:
     """What the figure needs; images on the fixed image's grid, moving ones under the initial affine."""
     grid, initial = pair.fixed.grid, registration.initial
     working = registration.working
@@ -150,6 +168,7 @@ def registration_picture(pair: PairData, settings: Settings, registration: Regis
         fixed_labels=labels[0],
         moving_labels=labels[1],
         warped_labels=labels[2],
+        confidence=None if confidence is None else confidence.places[0, 0],
     )
 
 

@@ -22,7 +22,6 @@ from mmreg_lightning.peers.registry import PEERS, peer_version
 def run_facts(plan: Plan, settings: Mapping[str, Any], command: str) -> dict[str, Any]:
     """Title, explanation, command, versions, machine and seed."""
     peers = {PEERS[m.name].package: peer_version(m.name) for m in plan.methods if m.name in PEERS}
-    versions = {"mmreg-lightning": __version__, "torch": str(torch.__version__), "numpy": np.__version__, **peers}
     return {
         "title": f"Benchmark on {plan.dataset.name}",
         "what": (
@@ -31,9 +30,20 @@ def run_facts(plan: Plan, settings: Mapping[str, Any], command: str) -> dict[str
             f"{len(plan.tuning)} pairs of the split {settings['tuning']['split']}, and its best one (highest Dice; the "
             "smoothest within 0.005 of it; folds above 0.1 % rank last) ran once on the reported pairs."
         ),
+        **machine_facts(settings, command, peers),
+    }
+
+
+def machine_facts(
+    settings: Mapping[str, Any], command: str, peers: Mapping[str, str | None] | None = None
+) -> dict[str, Any]:
+    """Command, checkpoint, seed, versions (of ``peers``, too) and machine."""
+    versions = {"mmreg-lightning": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
+    versions |= {name: str(number) for name, number in (peers or {}).items()}
+    return {
         "command": command,
         "checkpoint": settings["checkpoint"],
-        "seed": plan.seed,
+        "seed": settings["seed"],
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()),
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

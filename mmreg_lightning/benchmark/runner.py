@@ -37,7 +37,7 @@ def run_plan(plan: Plan, folder: Path, progress: Progress) -> tuple[list[Row], d
     Raises:
         UserError: every trial of every method failed.
     """
-    trials = _tune_all(plan, folder, progress)
+    trials = tune_all(plan, folder, progress, plan.methods)
     plan.memo.clear()
     if all("error" in own[0] for own in trials.values()):
         first = plan.methods[0].name
@@ -67,13 +67,23 @@ def run_plan(plan: Plan, folder: Path, progress: Progress) -> tuple[list[Row], d
     return rows, trials
 
 
-def _tune_all(plan: Plan, folder: Path, progress: Progress) -> dict[str, list[Row]]:
+def tune_all(plan: Plan, folder: Path, progress: Progress, methods: Sequence[AnyMethod]) -> dict[str, list[Row]]:
+    """Every trial of some methods on the plan's tuning pairs.
+
+    Args:
+        plan: pairs, number of trials, seed.
+        folder, progress: see ``run_plan``.
+        methods: of the plan.
+
+    Returns:
+        method -> its trials, the one to use first.
+    """
     held: dict[str, PairData] = {}
-    drawn = {m.name: draw_settings(m.space, plan.trials, plan.seed) for m in plan.methods}
+    drawn = {m.name: draw_settings(m.space, plan.trials, plan.seed) for m in methods}
     total = sum(map(len, drawn.values()))
     done = 0
     out = {}
-    for method in plan.methods:
+    for index, method in enumerate(methods):
         path = folder / "tuning" / f"{method.name}.json"
         known = _load(path) or []
         trials: list[Row] = []
@@ -88,7 +98,7 @@ def _tune_all(plan: Plan, folder: Path, progress: Progress) -> dict[str, list[Ro
             rest = [t for t in known if all(t["setting"] != s["setting"] for s in trials)]
             _save(path, trials + rest)
         out[method.name] = _best_first(trials)
-        if method is plan.methods[-1] or _family(method) != _family(plan.methods[plan.methods.index(method) + 1]):
+        if index + 1 == len(methods) or _family(method) != _family(methods[index + 1]):
             plan.memo.clear()
     return out
 

@@ -38,6 +38,8 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     from mmreg_lightning.pages import markdown_table
 
     settings = plain(config)
+    if settings.get("robustness") is not None:
+        return _robustness(settings)
     plan = make_plan(settings)
     folder = ensure_output_dir(settings["output_dir"])
     check_same(folder, {key: value for key, value in settings.items() if key not in _FREE})
@@ -48,6 +50,32 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     with open(folder / "summary.csv", newline="", encoding="utf-8") as stream:
         print(markdown_table(list(csv.reader(stream))))
     print(f"Results: {folder / 'report.html'}, {folder / 'results.csv'}")
+    return summary
+
+
+def _robustness(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same under perturbations, as the group ``robustness`` says."""
+    from mmreg_lightning.benchmark.facts import check_same, machine_facts
+    from mmreg_lightning.files import ensure_output_dir
+    from mmreg_lightning.robustness.plan import make_robustness_plan
+    from mmreg_lightning.robustness.report import write_robustness
+    from mmreg_lightning.robustness.runner import run_robustness
+
+    plan = make_robustness_plan(settings)
+    folder = ensure_output_dir(settings["output_dir"])
+    check_same(folder, {key: value for key, value in settings.items() if key not in (*_FREE, "robustness")})
+    with progress_bar("robustness") as update:
+        rows, used = run_robustness(plan, folder, update)
+    dataset = plan.benchmark.dataset
+    facts = {
+        "title": f"Robustness on {dataset.name}",
+        "what": f"{dataset.moving_modality} to {dataset.fixed_modality}, {len(plan.pairs)} pairs of the split "
+        f"{settings['report']['split']}, with one thing wrong at a time. Every method runs with one setting "
+        f"throughout, tuned on unperturbed pairs of the split {settings['tuning']['split']} where none is given.",
+        **machine_facts(settings, shlex.join(["mmreg-benchmark", *sys.argv[1:]])),
+    }
+    summary = write_robustness(folder, plan, rows, used, facts)
+    print(f"Results: {folder / 'report.html'}, {folder / 'areas.csv'}")
     return summary
 
 

@@ -41,6 +41,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, metavar="C", help="of mmreg-train; without one the features are MIND-SSC"
     )
     parser.add_argument(
+        "--confidence",
+        type=Path,
+        metavar="JSON",
+        help="of mmreg-calibrate: writes confidence.nii.gz and warns where the registration is likely wrong",
+    )
+    parser.add_argument(
         "--fixed-modality",
         metavar="NAME",
         help="sets the intensity recipe (and the stem of the network): CT is a window of Hounsfield units; default: "
@@ -143,6 +149,7 @@ def _options(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
         "affine": arguments.affine,
         "device": arguments.device,
         "field_formats": arguments.field_format,
+        "confidence": arguments.confidence,
         "command": command,
     }
 
@@ -173,6 +180,10 @@ def _register_one(arguments: argparse.Namespace, command: str) -> None:
             **_options(arguments, command),
         )
     print(f"{summary(result.scores)}, {result.metrics['seconds']['total']:.1f} s")
+    if result.confidence is not None:
+        print(f"Confidence {result.confidence.case:.2f}")
+        if result.confidence.low:
+            print(f"Warning: {result.confidence.sentence()}.")
     print(f"Results: {result.folder}")
 
 
@@ -182,7 +193,7 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
     shard = read_shard(arguments.shard)
     pairs = read_pairs(arguments.pairs)
     from mmreg_lightning.outputs import describe_settings
-    from mmreg_lightning.pipeline import PairFiles, register_with
+    from mmreg_lightning.pipeline import PairFiles, read_model, register_with
     from mmreg_lightning.settings import resolve_settings
 
     settings = resolve_settings(arguments.checkpoint, **_settings(arguments))
@@ -192,6 +203,8 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
             progress = functools.partial(update, "registering")
             register_with(files, folder, settings, progress=progress, **_options(arguments, command))
 
+    if arguments.confidence is not None:
+        read_model(arguments.confidence, settings)  # once, before every pair would fail by it
     wanted = describe_settings(settings, arguments.affine, settings.spacing)
     failed = register_batch(pairs, arguments.out, register, shard, wanted)
     print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")

@@ -97,6 +97,7 @@ def page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str]) 
     - ``fixed_labels``, ``before_labels``, ``after_labels``, where given: indices of ``labels``, the organs' names.
     - ``displacement``: (3, ...) along I, J, K, in units of ``step`` mm.
     - ``jacobian``: 0 where space folds within the voxel, else 128 + 127 / 4 log2 J, J from 1/16 to 16.
+    - ``confidence``, where given: 255 is 1.
     - ``fixed_colours``, ``after_colours``: (3, ...) red, green, blue of the features.
 
     Args:
@@ -113,6 +114,10 @@ def page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str]) 
     names, labels = _labels(picture, grid, shown, label_names)
     volumes |= labels
     volumes |= _deformation(picture)
+    if picture.confidence is not None:
+        size = coarser(picture.confidence, picture.feature_spacing)
+        coarse = F.adaptive_avg_pool3d(picture.confidence[None, None], size[0])[0, 0]
+        volumes["confidence"] = pack(to_bytes(coarse), size[1])
     for name, colours in zip(("fixed_colours", "after_colours"), picture.colours, strict=True):
         spacing = coarser(colours, picture.feature_spacing)
         volumes[name] = pack(to_bytes(F.adaptive_avg_pool3d(colours[None], spacing[0])[0]), spacing[1])

@@ -39,6 +39,7 @@ class PairPicture:
         fixed_features, warped_features: (C, i, j, k).
         feature_spacing: (3,) of their grid, mm.
         fixed_labels, moving_labels, warped_labels: (I, J, K), outlined where they are given.
+        confidence: (i, j, k) in [0, 1] on the grid of the features, shown where it is given.
     """
 
     fixed: Tensor
@@ -53,6 +54,7 @@ class PairPicture:
     fixed_labels: Tensor | None = None
     moving_labels: Tensor | None = None
     warped_labels: Tensor | None = None
+    confidence: Tensor | None = None
     colours: tuple[Tensor, Tensor] = field(init=False)
     longest: float = field(init=False)
 
@@ -77,11 +79,12 @@ Panel = Callable[[Axes, PairPicture, View, float], object]
 
 @dataclass(frozen=True)
 class Column:
-    """A title, how its panels are drawn, and the label of its colour bar if it has one."""
+    """A title, how its panels are drawn, and the label of its colour bar if it has one, and at which end more is."""
 
     title: str
     draw: Panel
     bar: str | None = None
+    extend: str = "neither"
 
 
 def _show(ax: Axes, volume: Tensor, spacing: Sequence[float], view: View, position: float) -> None:
@@ -161,27 +164,39 @@ def _draw_warped_features(ax: Axes, picture: PairPicture, view: View, position: 
     _show(ax, picture.colours[1], picture.feature_spacing, view, position)
 
 
+def _draw_confidence(ax: Axes, picture: PairPicture, view: View, position: float) -> object:
+    assert picture.confidence is not None, "drawn where there is one"
+    spacing = picture.feature_spacing
+    edges = extent(picture.confidence.shape[-3:], spacing, view)
+    plane = cut(picture.confidence, view, spacing, position)
+    return ax.imshow(plane, cmap="cividis", vmin=0, vmax=1, origin="lower", extent=edges)
+
+
 FIXED = Column("fixed", _draw_fixed)
 MOVING = Column("moving, initial", _draw_moving)
 WARPED = Column("moving, warped", _draw_warped)
 CHECKERBOARD = Column("fixed / warped", _draw_checkerboard)
-DISPLACEMENT = Column("deformation", _draw_displacement, bar="displacement (mm)")
+DISPLACEMENT = Column("deformation", _draw_displacement, bar="displacement (mm)", extend="max")
 FIXED_FEATURES = Column("features of fixed", _draw_fixed_features)
 WARPED_FEATURES = Column("features of warped", _draw_warped_features)
+
+CONFIDENCE = Column("confidence", _draw_confidence, bar="confidence (0 to 1)")
 
 REGISTRATION = (FIXED, MOVING, WARPED, CHECKERBOARD, DISPLACEMENT)
 FEATURES = (FIXED, FIXED_FEATURES, WARPED_FEATURES, WARPED)
 ALL = (*REGISTRATION, FIXED_FEATURES, WARPED_FEATURES)
 
 
-def draw_pair(picture: PairPicture, title: str, columns: Sequence[Column] = ALL) -> Figure:
+def draw_pair(picture: PairPicture, title: str, columns: Sequence[Column] | None = None) -> Figure:
     """Draw axial, coronal and sagittal planes of a pair.
 
     Args:
         picture: what to draw.
         title: above the figure; may have several lines.
-        columns: from left to right.
+        columns: from left to right; None is ``ALL``, and the confidence where there is one.
     """
+    if columns is None:
+        columns = ALL if picture.confidence is None else (*ALL, CONFIDENCE)
     size = np.array(picture.fixed.shape) * np.asarray(picture.spacing)
     # Every panel of a row is as high as its plane asks for; very flat planes are still given some room.
     heights = [min(max(size[v.up] / size[v.across], 0.35), 2.0) for v in VIEWS]
@@ -210,7 +225,7 @@ def draw_pair(picture: PairPicture, title: str, columns: Sequence[Column] = ALL)
             if row == len(VIEWS) - 1 and column.bar is not None:
                 box = ax.get_position()
                 bar = figure.add_axes((box.x0, 0.46 / height, box.width, 0.09 / height))
-                figure.colorbar(described, cax=bar, orientation="horizontal", extend="max")  # type: ignore[arg-type]
+                figure.colorbar(described, cax=bar, orientation="horizontal", extend=column.extend)  # type: ignore[arg-type]
                 bar.tick_params(labelsize=8)
                 bar.set_xlabel(column.bar, fontsize=8, labelpad=1)
     figure.suptitle(title, fontsize=11, y=1 - 0.12 / height, va="top")

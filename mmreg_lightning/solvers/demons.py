@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning.descent.step import DescentStep
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, non_negative
 from mmreg_lightning.functional.resize import carried_displacement
 from mmreg_lightning.solvers.protocol import (
     MIN_SIDE,
@@ -20,6 +20,8 @@ from mmreg_lightning.solvers.protocol import (
     weighted_pyramid,
 )
 
+_LOOK_EVERY = 5  # iterations
+
 
 class DemonsSolver:
     """Iterates the regularised Taylor step on a pyramid of averaged features.
@@ -27,16 +29,24 @@ class DemonsSolver:
     Args:
         step: the regularised step; the same one that training unrolls.
         levels: pooling factors, coarse to fine.
-        iterations: for each level, or one number for all.
+        iterations: at most, for each level, or one number for all.
+        tolerance: a level ends when an iteration changes the displacement by less than this, in voxels of the level
+            (root mean square over all voxels), which every fifth iteration looks at; 0 takes all iterations.
 
     Raises:
-        ValueError: levels are not decreasing positive factors, or there is not one iteration count a level.
+        ValueError: levels are not decreasing positive factors, there is not one iteration count a level, or the
+            tolerance is negative.
     """
 
     def __init__(
-        self, step: DescentStep, levels: Sequence[int] = (4, 2, 1), iterations: int | Sequence[int] = 40
+        self,
+        step: DescentStep,
+        levels: Sequence[int] = (4, 2, 1),
+        iterations: int | Sequence[int] = 40,
+        tolerance: float = 0.001,
     ) -> None:
         self.step = step
+        self.tolerance = non_negative("solver.tolerance", tolerance)
         if not is_factors(levels):
             raise ValueError(f"solver.levels={levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
         self.levels = list(levels)
@@ -73,10 +83,15 @@ class DemonsSolver:
         levels = zip(weighted_pyramid(fixed, moving, weight, moving_weight, self.levels), self.iterations, strict=True)
         for (f, m, w, mw), count in levels:
             displacement = carried_displacement(displacement, f)
-            for _ in range(count):
-                trust = total_weight(w, mw, displacement)
-                update = self.step.update(f, m, displacement, weight=trust)
-                displacement = self.step.advance(displacement, update)
+            moves = True
+            for iteration in range(count):
+                if moves:
+                    before, trust = displacement, total_weight(w, mw, displacement)
+                    update = self.step.update(f, m, displacement, weight=trust)
+                    displacement = self.step.advance(displacement, update)
+                    # Not every time: on a GPU each look waits for all that was asked of it before.
+                    if iteration % _LOOK_EVERY == _LOOK_EVERY - 1:
+                        moves = bool((displacement - before).square().sum(1).mean().sqrt() >= self.tolerance)
                 step_done()
         assert displacement is not None
         return crop(displacement, self.levels[-1], fixed.shape[2:])

@@ -103,3 +103,34 @@ def test_progress_counts_every_iteration():
 def test_unusable_pyramid(levels, iterations):
     with pytest.raises(ValueError, match="solver"):
         solver(levels, iterations)
+
+
+class Counting(DescentStep):
+    """Counts how often it is asked for an update."""
+
+    asked = 0
+
+    def update(self, fixed, moving, displacement, weight=None):
+        self.asked += 1
+        return super().update(fixed, moving, displacement, weight)
+
+
+@pytest.mark.parametrize(("tolerance", "asked"), [(0.001, 10), (0.0, 40)])
+def test_a_level_ends_when_nothing_moves(moved, tolerance, asked):
+    fixed, _, _ = moved((32, 32, 32), (0.0, 0.0, 0.0))
+    step = Counting(GaussianRegulariser(), alpha=0.05)
+    told = []
+    DemonsSolver(step, levels=(2, 1), iterations=20, tolerance=tolerance)(
+        fixed, fixed, progress=lambda done, total: told.append((done, total))
+    )
+    assert step.asked == asked
+    assert told == [(i + 1, 40) for i in range(40)]
+
+
+def test_stopping_early_changes_less_than_it_may(moved):
+    fixed, moving, _ = moved((32, 32, 32), (1.5, -1.0, 0.5))
+    step = Counting(GaussianRegulariser(), alpha=0.2)
+    early = DemonsSolver(step, levels=(2, 1), iterations=300, tolerance=0.005)(fixed, moving)
+    assert step.asked < 200
+    whole = DemonsSolver(step, levels=(2, 1), iterations=300, tolerance=0.0)(fixed, moving)
+    assert (early - whole)[INSIDE].norm(dim=1).mean() < 0.01

@@ -1,0 +1,1 @@
+"""How likely a registration is wrong, and where: from what it leaves behind, calibrated on pairs with labels."""

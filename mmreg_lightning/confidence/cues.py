@@ -1,0 +1,79 @@
+"""What a registration leaves behind that tells of errors, seen without any label."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmreg_lightning.functional.compose import compose
+from mmreg_lightning.functional.gradient import gradient, jacobian_determinant
+from mmreg_lightning.functional.smooth import gaussian_smooth
+from mmreg_lightning.functional.taylor import taylor_step
+from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.registration import FeaturePair, Registration
+from mmreg_lightning.solvers.protocol import Solver
+
+CUES = ("residual", "contrast", "step", "volume_change", "inconsistency")
+"""Channels of ``Cues.maps``."""
+_RADIUS = 1.0  # standard deviation of the neighbourhood, voxels of the feature grid
+_ALPHA = 0.1  # noise floor of the step that is left, in units of feature values
+_LEAST = 1e-3  # keeps the logarithms finite; far below what any cue is worth
+_MOST_CHANGE = 4.0  # e-folds of volume; a fold counts as this
+
+
+class Cues(NamedTuple):
+    """Cues on the feature grid of the fixed image.
+
+    Attributes:
+        maps: (1, 5, i, j, k), natural logarithms of ``CUES``: residual ``|f - m_u|`` and contrast ``|grad f|`` (both
+            in units of feature values), length of the Taylor step that is still left (voxels of the feature grid),
+            ``|log J|`` of the deformation, and the distance by which the way to the moving image and back misses its
+            start (voxels); each the root of the mean square over a Gaussian neighbourhood.
+        weight: (1, 1, i, j, k), how much there is to align: the contrast itself.
+    """
+
+    maps: Tensor
+    weight: Tensor
+
+
+@torch.no_grad()
+def registration_cues(fixed: Tensor, moving: Tensor, displacement: Tensor, backward: Tensor) -> Cues:
+    """Cues of a displacement.
+
+    Args:
+        fixed, moving: (1, C, i, j, k) features on one grid, the moving ones not warped.
+        displacement: (1, 3, i, j, k) in voxels, fixed to moving.
+        backward: the same of the registration with exchanged roles, moving to fixed.
+    """
+    warped = warp(moving, displacement)
+    contrast = _local((gradient(fixed).square().sum(dim=(1, 2))).unsqueeze(1))
+    step = taylor_step(fixed, warped, alpha=_ALPHA, max_step=1.0)
+    change = jacobian_determinant(displacement).clamp(min=torch.finfo(torch.float32).tiny).log()
+    maps = [
+        _local((fixed - warped).square().sum(dim=1, keepdim=True)),
+        contrast,
+        _local(step.square().sum(dim=1, keepdim=True)),
+        _local(change.clamp(-_MOST_CHANGE, _MOST_CHANGE).square()),
+        _local(compose(displacement, backward).square().sum(dim=1, keepdim=True)),
+    ]
+    return Cues(torch.cat(maps, dim=1).clamp(min=_LEAST).log(), contrast)
+
+
+def cues_of(found: Registration, pair: FeaturePair, solver: Solver) -> Cues:
+    """Cues of a registration; the way back is solved for, which takes as long as the way there.
+
+    Args:
+        found: result of ``solve_pair``.
+        pair: that it was solved for.
+        solver: the same one.
+    """
+    backward = solver(
+        pair.moving_features, pair.fixed_features, weight=pair.moving_weight, moving_weight=pair.weight
+    ).cpu()
+    return registration_cues(found.fixed_features, found.moving_features, found.feature_displacement, backward)
+
+
+def _local(squares: Tensor) -> Tensor:
+    return gaussian_smooth(squares, _RADIUS).clamp(min=0).sqrt()

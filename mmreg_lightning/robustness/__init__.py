@@ -1,0 +1,1 @@
+"""How registration fares when images are worse than those that its settings were chosen on."""

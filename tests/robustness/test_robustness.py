@@ -1,0 +1,122 @@
+"""`mmreg-benchmark experiment=robustness` as a user runs it, on a tiny phantom."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+
+from mmreg_lightning.cli.benchmark import entry
+from mmreg_lightning.data.phantom.dataset import write_phantom
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("robustness") / "phantom"
+    return write_phantom(folder, 5, (32, 28, 32), spacing=12.0, val=2, test=2)
+
+
+@pytest.fixture
+def call(phantom, tmp_path, monkeypatch, capfd):
+    def run(*arguments):
+        folders = [f"data.root={phantom}", f"hydra.run.dir={tmp_path / 'out'}"]
+        monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", "experiment=robustness", *folders, *arguments])
+        code = 0
+        try:
+            entry()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+QUICK = (
+    "robustness.families=[mind_ssc,intensity]",
+    "robustness.pairs=2",
+    "robustness.same_subject_pairs=1",
+    "robustness.draws=50",
+    "~robustness.perturbations.bias",
+    "~robustness.perturbations.gamma",
+    "~robustness.perturbations.contrast",
+    "~robustness.perturbations.rotation",
+    "~robustness.perturbations.thickness",
+    "~robustness.perturbations.missing_organ",
+    "robustness.perturbations.noise.levels=[0,0.2]",
+    "robustness.perturbations.shift.levels=[0,30]",
+    "robustness.perturbations.crop.levels=[0,30]",
+    "features.mind_ssc.space={}",
+    "+solvers.demons.overrides=['solver.iterations=2','solver.levels=[2,1]']",
+    "tuning.trials=1",
+    "+robustness.settings.intensity={solver.step.alpha: 0.3}",
+)
+
+
+def read(path):
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.slow
+def test_from_end_to_end_and_again(call, tmp_path, phantom, monkeypatch):
+    code, out, err = call(*QUICK)
+    assert (code, "Traceback" in err) == (0, False), err
+    folder = tmp_path / "out"
+    rows = read(folder / "results.csv")
+    assert {row["perturbation"] for row in rows} == {"shift", "noise", "crop"}
+    assert len(rows) == 3 * 2 * 3 * 2  # cases, methods, perturbations, levels
+    # Level 0 is one registration, whatever the perturbation.
+    plain = {(r["case"], r["method"]): set() for r in rows}
+    for row in rows:
+        if float(row["level"]) == 0:
+            plain[row["case"], row["method"]].add((row["dice"], row["seconds"]))
+    assert all(len(values) == 1 for values in plain.values())
+    areas = read(folder / "areas.csv")
+    assert {(a["measure"], a["perturbation"]) for a in areas} == {
+        (m, p) for m in ("dice", "tre_mm") for p in ("shift", "noise", "crop")
+    }
+    assert all(a["cases"] == "2" for a in areas if a["measure"] == "dice")
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Fewer training subjects: no checkpoints" in page and "solver.step.alpha=0.3" in page
+    assert (folder / "dice.png").is_file() and (folder / "tre_mm.png").is_file()
+    # It is the ordinary benchmark's result at level 0.
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert summary["settings"]["intensity+demons"] == {"solver.step.alpha": 0.3}
+    seconds = [row["seconds"] for row in rows]
+    assert call(*QUICK)[0] == 0
+    assert [row["seconds"] for row in read(folder / "results.csv")] == seconds, "nothing is registered again"
+    ordinary = tmp_path / "ordinary"
+    own = [word for word in QUICK if "robustness" not in word]
+    peers = ["~peers.convexadam", "~peers.ants_syn", "~peers.elastix", "~peers.greedy"]
+    rest = ["~features.learned", "~features.intensity", "~solvers.adam", "~solvers.convex_adam"]
+    argv = ["mmreg-benchmark", f"data.root={phantom}", f"hydra.run.dir={ordinary}", *own, *peers, *rest]
+    monkeypatch.setattr(sys, "argv", argv)
+    entry()
+    expected = {r["case"]: r["dice"] for r in read(ordinary / "results.csv") if r["method"] == "mind_ssc+demons"}
+    found = {
+        r["case"]: r["dice"]
+        for r in rows
+        if r["method"] == "mind_ssc+demons" and float(r["level"]) == 0 and r["case"] in expected
+    }
+    assert found == expected and len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ((), "checkpoint=null: features.learned needs one"),
+        ((*QUICK, "robustness.families=[edges]"), "robustness.families=['edges']: must be of"),
+        ((*QUICK, "robustness.solver=magic"), "robustness.solver=magic: must be of"),
+        ((*QUICK, "robustness.pairs=0"), "robustness.pairs=0"),
+        ((*QUICK, "robustness.percent=100"), "robustness.percent=100"),
+        ((*QUICK, "robustness.perturbations.noise.levels=[1,2]"), "noise.levels=[1, 2]: must be 0"),
+        ((*QUICK, "+robustness.settings.learned={}"), "robustness.settings.learned: must be of"),
+    ],
+)
+def test_wrong_configuration_is_one_sentence(call, arguments, match):
+    code, _, err = call(*arguments)
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert code == 2 and match in err and len(lines) == 1 and "Traceback" not in err
