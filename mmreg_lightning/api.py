@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mmreg_lightning.files import new_output_dir
+from mmreg_lightning.files import check_free, new_output_dir
 from mmreg_lightning.geometry.field_formats import FieldFormat
 from mmreg_lightning.geometry.images import mask_of_labels
 from mmreg_lightning.geometry.in_memory import Library, image_for, library_of, volume_of
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.inputs import checked_pair
-from mmreg_lightning.outputs import RegisteredPair, describe_run, write_outputs
-from mmreg_lightning.pipeline import check_free, read_model, register_data
+from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
+from mmreg_lightning.pipeline import read_model, register_data
 from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
@@ -88,7 +88,7 @@ class Registered:
         Raises:
             UserError: the folder holds results, or cannot be written to.
         """
-        check_free(folder, overwrite)
+        check_free(folder, OUTPUTS, overwrite)
         with new_output_dir(folder) as out:
             write_outputs(self.details, out, describe_run(self.files, "mmreg_lightning.register"), field_formats)
         return out

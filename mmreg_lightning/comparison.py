@@ -14,13 +14,13 @@ import torch
 
 from mmreg_lightning.build import instantiate
 from mmreg_lightning.checkpoint import load_checkpoint
-from mmreg_lightning.comparison_inputs import check_fits, prepare_folder, select_pairs
+from mmreg_lightning.comparison_inputs import OUTPUTS, check_fits, select_pairs
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache, pair_trust
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
 from mmreg_lightning.features.oracle import OracleFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.files import write_json
+from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json
 from mmreg_lightning.inputs import pair_files
 from mmreg_lightning.pipeline import register_with
 from mmreg_lightning.search_space import search_space
@@ -85,7 +85,9 @@ def compare(
     check_fits(dataset, checkpoint, model.modalities, base.label_names)
     pairs = select_pairs(dataset, tune_split, tune_pairs, report_split)
     candidates = settings_grid(search_space(base.solver_config))
-    folder = prepare_folder(out, overwrite)
+    check_free(out, OUTPUTS, overwrite)
+    folder = ensure_output_dir(out)
+    remove_outputs(folder, OUTPUTS)
     ids = list(base.label_names)
     assert base.spacing is not None, "a checkpoint knows its spacing"
     declared = list(dataset.label_names)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError, positive_int
-from mmreg_lightning.files import ensure_output_dir
 
 # In the order in which they are written; results.json says that all registrations are done.
 OUTPUTS = ("tuning.json", "pairs", "results.json", "report.html")
@@ -83,38 +81,6 @@ def check_fits(
             )
     if not shared:
         raise UserError(f"data set {dataset.root}: declares none of the labels of checkpoint {checkpoint}")
-
-
-def refuse_existing(out: str | Path) -> None:
-    """Check that a folder holds no comparison.
-
-    Raises:
-        UserError: it holds one, or a part of one.
-    """
-    for name in OUTPUTS:
-        if (Path(out) / name).exists():
-            raise UserError(
-                f"--out {out} holds {name} of an earlier comparison already: name another folder or add --overwrite"
-            )
-
-
-def prepare_folder(out: str | Path, overwrite: bool) -> Path:
-    """The folder for the results, without those of an earlier comparison.
-
-    Raises:
-        UserError: it holds some and ``overwrite`` is false, or it cannot be written.
-    """
-    if not overwrite:
-        refuse_existing(out)
-    folder = ensure_output_dir(out)
-    # From the last one on, so that what is left of an interrupted removal does not look complete.
-    for name in reversed(OUTPUTS):
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return folder
 
 
 def _check_roles(dataset: Learn2RegDataset, pair: PairRecord) -> None:

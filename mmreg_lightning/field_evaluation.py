@@ -11,7 +11,7 @@ from torch import Tensor
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation import MEASURES, evaluate, summarise
-from mmreg_lightning.files import new_output_dir, write_json, write_rows
+from mmreg_lightning.files import check_free, new_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.fields import read_itk_field, resample_displacement
 from mmreg_lightning.geometry.images import has_vector_intent
 from mmreg_lightning.geometry.l2r_fields import from_l2r, read_l2r_field
@@ -52,9 +52,7 @@ def evaluate_fields(
         raise UserError(f"{data.description} lists no pairs of the split {split!r}")
     if not Path(fields).is_dir():
         raise UserError(f"--fields {fields}: there is no such folder")
-    existing = [name for name in OUTPUTS if (Path(out) / name).exists()]
-    if existing and not overwrite:
-        raise UserError(f"--out {out} holds {existing[0]} already: name another folder or add --overwrite")
+    check_free(out, OUTPUTS, overwrite)
     found = {pair.name: find_field(Path(fields), pair) for pair in pairs}
     missing = [name for name, path in found.items() if path is None]
     if len(missing) == len(pairs):

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -79,6 +80,37 @@ def new_output_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
             with suppress(OSError):  # not empty: what was written is for the caller to judge
                 folder.rmdir()
         raise
+
+
+def check_free(folder: str | os.PathLike[str], outputs: Sequence[str], overwrite: bool) -> None:
+    """Check that a folder holds no results that would be lost.
+
+    Args:
+        folder: need not exist.
+        outputs: names of all files and folders that a run can leave there, the one that is written last at the end.
+        overwrite: they may be.
+
+    Raises:
+        UserError: it does, and ``overwrite`` is False.
+    """
+    existing = [name for name in outputs if (Path(folder) / name).exists()]
+    if existing and not overwrite:
+        run = "an earlier run already" if outputs[-1] in existing else "a run that did not finish"
+        raise UserError(f"--out {folder} holds {existing[0]} of {run}: name another folder or add --overwrite")
+
+
+def remove_outputs(folder: Path, outputs: Sequence[str]) -> None:
+    """Remove what an earlier run has left, see ``check_free``, and what a killed one was writing.
+
+    From the last one on: stopped half-way, what is left does not look complete.
+    """
+    for name in reversed(outputs):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            for old in (path, *folder.glob(f".????????-{name}")):  # the second: of ``atomic_path``
+                old.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

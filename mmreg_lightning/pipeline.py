@@ -18,7 +18,7 @@ from mmreg_lightning.confidence.cues import cues_of
 from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, read_confidence
 from mmreg_lightning.device import resolve_device
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import new_output_dir
+from mmreg_lightning.files import check_free, new_output_dir
 from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.transform import warp_volume
@@ -162,7 +162,7 @@ def register_with(
         raise UserError(f"--field-format {given}: must be of {', '.join(FIELD_FORMATS)}, at least one")
     initial = read_initial(affine)
     model = None if confidence is None else read_model(confidence, settings)
-    check_free(out, overwrite)
+    check_free(out, OUTPUTS, overwrite)
     with watch.stage("read"):
         pair = read_pair(files)
     with new_output_dir(out) as folder:
@@ -283,15 +283,3 @@ def check_working_size(grid: Grid, spacing: float | Sequence[float]) -> None:
     if math.prod(shape) > MAX_WORKING_VOXELS:
         size = " x ".join(map(str, shape))
         raise UserError(f"--spacing {spacing}: the working grid would have {size} voxels, choose a larger one")
-
-
-def check_free(out: str | Path, overwrite: bool) -> None:
-    """Check that a folder holds no results that would be lost.
-
-    Raises:
-        UserError: it does, and ``overwrite`` is False.
-    """
-    existing = [name for name in OUTPUTS if (Path(out) / name).exists()]
-    if existing and not overwrite:
-        run = "an earlier run already" if OUTPUTS[-1] in existing else "a run that did not finish"
-        raise UserError(f"--out {out} holds {existing[0]} of {run}: name another folder or add --overwrite")

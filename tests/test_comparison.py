@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mmreg_lightning.comparison import FAMILIES, compare
-from mmreg_lightning.comparison_inputs import check_fits, prepare_folder, refuse_existing, select_pairs
+from mmreg_lightning.comparison_inputs import check_fits, select_pairs
 from mmreg_lightning.comparison_report import results_table, write_comparison_report
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError
@@ -91,19 +91,6 @@ def test_tuning_pairs_are_counted_from_1(dataset, count):
         select_pairs(dataset, "val", count, "test")
 
 
-def test_an_earlier_comparison_is_kept_or_removed_whole(tmp_path):
-    (tmp_path / "pairs" / "stale").mkdir(parents=True)
-    (tmp_path / "results.json").write_text("{}")
-    (tmp_path / "training").mkdir()
-    with pytest.raises(UserError, match="--overwrite"):
-        refuse_existing(tmp_path)
-    with pytest.raises(UserError, match="--overwrite"):
-        prepare_folder(tmp_path, overwrite=False)
-    assert (tmp_path / "pairs" / "stale").is_dir()
-    prepare_folder(tmp_path, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["training"]
-
-
 @pytest.mark.parametrize(
     ("name", "key"),
     [
@@ -153,5 +140,5 @@ def test_from_end_to_end(trained, phantom, cache_dir, tmp_path):
     assert markdown_table(results_table(results)).count("\n") == 5
     write_comparison_report(out / "report.html", results, "a < b", ["a note"])
     assert "a &lt; b" in (out / "report.html").read_text(encoding="utf-8")
-    with pytest.raises(UserError, match="tuning.json of an earlier comparison"):
+    with pytest.raises(UserError, match="tuning.json of a"):
         compare(trained, phantom, out, cache_dir=cache_dir)

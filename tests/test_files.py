@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import atomic_path, ensure_output_dir, new_output_dir, write_json, write_text
+from mmreg_lightning.files import (
+    atomic_path,
+    check_free,
+    ensure_output_dir,
+    new_output_dir,
+    remove_outputs,
+    write_json,
+    write_text,
+)
 
 
 def test_success_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -78,3 +86,20 @@ def test_a_new_folder_goes_when_nothing_came_of_it(tmp_path: Path) -> None:
     with new_output_dir(new) as folder:
         assert folder == new
     assert new.is_dir()
+
+
+def test_results_of_an_earlier_run_are_kept_or_removed_whole(tmp_path):
+    outputs = ("first.json", "pairs", "last.json")
+    check_free(tmp_path / "none", outputs, overwrite=False)
+    (tmp_path / "pairs" / "one").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / ".12345678-first.json").touch()
+    with pytest.raises(UserError, match="holds pairs of a run that did not finish"):
+        check_free(tmp_path, outputs, overwrite=False)
+    (tmp_path / "last.json").touch()
+    with pytest.raises(UserError, match="holds pairs of an earlier run already"):
+        check_free(tmp_path, outputs, overwrite=False)
+    check_free(tmp_path, outputs, overwrite=True)
+    assert (tmp_path / "pairs" / "one").is_dir()
+    remove_outputs(tmp_path, outputs)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]

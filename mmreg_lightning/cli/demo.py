@@ -27,13 +27,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     out: Path = build_parser().parse_args(argv).out
 
     from mmreg_lightning.cli.compare import write_comparison
-    from mmreg_lightning.comparison_inputs import refuse_existing
+    from mmreg_lightning.comparison_inputs import OUTPUTS
     from mmreg_lightning.data.phantom.dataset import write_phantom
+    from mmreg_lightning.files import check_free
 
     # A comparison beside a training is of an earlier demonstration; any other is not for this command to replace.
     again = (out / "training").is_dir()
     if not again:
-        refuse_existing(out)
+        check_free(out, OUTPUTS, overwrite=False)
     print(f"1/3 phantom: {out / 'phantom'}", flush=True)
     data = write_phantom(out / "phantom", **PHANTOM, progress=True)  # type: ignore[arg-type]
     print(f"2/3 training: {out / 'training'}", flush=True)

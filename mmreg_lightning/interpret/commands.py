@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import new_output_dir, write_text
+from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, write_text
 from mmreg_lightning.interpret import maps_report, study_report
 from mmreg_lightning.interpret.families import mind_config
 from mmreg_lightning.interpret.maps import ImageFiles, map_image, similarity
@@ -62,7 +62,7 @@ def write_feature_maps(
     for option, value in (("--other-labels", other_labels), ("--other-modality", other_modality)):
         if other_image is None and value is not None:
             raise UserError(f"{option} {value}: needs --other-image")
-    check_free(out, overwrite)
+    check_free(out, OUTPUTS, overwrite)
     settings = resolve_settings(checkpoint, fixed_modality=modality, moving_modality=other_modality, spacing=spacing)
     asked = [ImageFiles(image, labels, settings.fixed_modality)]
     if other_image is not None:
@@ -82,7 +82,7 @@ def write_feature_maps(
         "normalisation": {files.modality: dict(settings.normalisation[files.modality]) for files in asked},
     }
     with new_output_dir(out) as folder:
-        _remove(folder)
+        remove_outputs(folder, OUTPUTS)
         other = mapped[1] if len(mapped) > 1 else None
         content = write_maps(folder, Mapped(mapped[0], other, alike, settings.label_names), command)
         write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
@@ -120,7 +120,7 @@ def write_feature_study(
     Raises:
         UserError: see ``plan_study``, or the output folder cannot be used.
     """
-    check_free(out, overwrite)
+    check_free(out, OUTPUTS, overwrite)
     plan = plan_study(
         checkpoint,
         root,
@@ -138,28 +138,9 @@ def write_feature_study(
             "mind_ssc": mind_config(plan.model.features.stride),
             "seed": seed,
         }
-        _remove(folder)
+        remove_outputs(folder, OUTPUTS)
         facts = {**run["versions"], "checkpoint": str(checkpoint), "data": str(root), "seed": seed}
         summary = write_study(folder, study, facts, f"Features on {plan.dataset.name}", command)
         write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
         study_report.write_end(folder, summary)
     return summary
-
-
-def check_free(out: Path, overwrite: bool) -> None:
-    """Check that a folder holds no results that would be lost.
-
-    Raises:
-        UserError: it does, and ``overwrite`` is False.
-    """
-    existing = [name for name in OUTPUTS if (out / name).exists()]
-    if existing and not overwrite:
-        raise UserError(
-            f"--out {out} holds {existing[0]} of an earlier run already: name another folder or add --overwrite"
-        )
-
-
-def _remove(folder: Path) -> None:
-    """Stopped half-way, the folder must not hold a mixture of old and new files: the last one goes first."""
-    for name in reversed(OUTPUTS):
-        (folder / name).unlink(missing_ok=True)
