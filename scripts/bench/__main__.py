@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the parts solver and registration: cpu or cuda")
     parser.add_argument("--checkpoint", type=Path, help="for the registration's learned features; trained if not given")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -40,7 +41,7 @@ def main() -> None:
         tables = importlib.import_module(part).measure(out, arguments)
         facts = {
             "versions": f"mmreg_lightning {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
-            "machine": f"{platform.system()} {platform.machine()}, {arguments.threads} threads",
+            "machine": f"{platform.system()} {platform.machine()}, {arguments.threads} threads, {arguments.device}",
             "repeats": arguments.repeats,
         }
         write_json(out / f"{part}.json", {**facts, "tables": tables})

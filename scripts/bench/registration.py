@@ -36,6 +36,7 @@ def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
     pair = read_pair(PairFiles(*images, *labels))
     entry = "from mmreg_lightning.cli.register import entry; entry()"
     ours = ["--fixed", images[0], "--moving", images[1], "--out", out / "large", "--overwrite"]
+    ours += ["--device", arguments.device]
     learned = [*ours, "--checkpoint", arguments.checkpoint.resolve()]
     commands = {"mmreg-register, learned + demons, all files": python("-c", entry, *learned)}
     fields = {next(iter(commands)): out / "large" / "displacement.itk.nii.gz"}

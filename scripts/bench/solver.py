@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ SHAPE, CHANNELS = (96, 80, 96), 16
 def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
     """Tables by title."""
     torch.manual_seed(1)
-    fixed, moving = (gaussian_smooth(torch.rand(1, CHANNELS, *SHAPE), 1.0) for _ in range(2))
-    u = gaussian_smooth(torch.randn(1, 3, *SHAPE), 2.0) * 5
+    device = torch.device(arguments.device)
+    fixed, moving = (gaussian_smooth(torch.rand(1, CHANNELS, *SHAPE), 1.0).to(device) for _ in range(2))
+    u = (gaussian_smooth(torch.randn(1, 3, *SHAPE), 2.0) * 5).to(device)
     warped, grid = warp(moving, u), to_torch_grid(u)
     step = DescentStep(GaussianRegulariser(sigma_update=0.7, sigma_field=0.7), alpha=0.1)
     actions = {
@@ -36,8 +38,20 @@ def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
         "smoothing of a displacement": lambda: gaussian_smooth(u, 0.7),
         "one demons iteration": lambda: step.advance(u, step.update(fixed, moving, u)),
     }
+    if device.type == "cuda":
+        actions = {name: _waited(action) for name, action in actions.items()}
     times = medians(in_turns(actions, max(arguments.repeats, 9)))
     limit = times["grid_sample of the moving features"]
     rows = [["", "ms", "x grid_sample"]]
     rows += [[name, f"{value:.0f}", f"{value / limit:.2f}"] for name, value in times.items()]
     return {f"One demons iteration, {CHANNELS} channels on {'x'.join(map(str, SHAPE))} voxels": rows}
+
+
+def _waited(action: Callable[[], object]) -> Callable[[], None]:
+    """The action and the time that a GPU takes for it."""
+
+    def whole() -> None:
+        action()
+        torch.cuda.synchronize()
+
+    return whole
