@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,19 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer.strategy.connect(module)
     trainer.save_checkpoint(path, weights_only=True)
     return path
+
+
+@pytest.fixture
+def hydra_logging() -> Iterator[None]:
+    """Undoes what a Hydra command that runs in this process does to logging."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()  # it writes to a file and a stream of this test
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ def phantom(tmp_path_factory):
 
 
 @pytest.fixture
-def call(phantom, tmp_path, monkeypatch, capfd):
+def call(phantom, tmp_path, monkeypatch, capfd, hydra_logging):
     def run(*arguments):
         folders = [f"data.root={phantom}", f"hydra.run.dir={tmp_path / 'out'}"]
         monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", *folders, *arguments])

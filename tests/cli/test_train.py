@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import os
 import signal
 import subprocess
@@ -23,13 +22,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def call(phantom, cache_dir, tmp_path, monkeypatch, capsys):
+def call(phantom, cache_dir, tmp_path, monkeypatch, capsys, hydra_logging):
     """Runs the command in this process, in an empty folder; returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.delenv("MMREG_PHANTOM", raising=False)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
 
     def run(*overrides, data_root=phantom):
         own = [f"hydra.run.dir={tmp_path}/out", f"data.cache_dir={cache_dir}"]
@@ -43,12 +40,7 @@ def call(phantom, cache_dir, tmp_path, monkeypatch, capsys):
             code = stop.code
         return code, *capsys.readouterr()
 
-    yield run
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()  # Hydra's: they write to a file and a stream of this test
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    return run
 
 
 @pytest.mark.parametrize(
