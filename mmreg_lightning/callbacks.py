@@ -25,7 +25,8 @@ class EpochProgress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         steps, batches = self.trainer.max_steps, self.trainer.num_training_batches
-        epochs = f" of {math.ceil(steps / batches)}" if steps > 0 and batches else ""
+        taken = math.ceil(batches / self.trainer.accumulate_grad_batches)  # steps of an epoch
+        epochs = f" of {math.ceil(steps / taken)}" if steps > 0 and batches else ""
         return f"epoch {current_epoch + 1}{epochs}"
 
 

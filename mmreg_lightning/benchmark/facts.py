@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import torch
 
 from mmreg_lightning import __version__
 from mmreg_lightning.benchmark.plan import Plan
+from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
+from mmreg_lightning.inputs import pair_files
 from mmreg_lightning.peers.registry import PEERS, peer_version
 
 
@@ -51,10 +53,15 @@ def machine_facts(
     }
 
 
-def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
+def check_same(folder: Path, settings: Mapping[str, Any], pairs: Sequence[PairRecord] = ()) -> None:
     """Note what a benchmark measures in ``benchmark.json``, or compare with what is noted there.
 
     Methods may be added to a benchmark, and more pairs be reported; data, checkpoint and tuning may not change.
+
+    Args:
+        folder: of the benchmark.
+        settings: what may not change.
+        pairs: all that it registers; their files may not change either.
 
     Raises:
         UserError: the folder holds a benchmark of something else.
@@ -63,20 +70,39 @@ def check_same(folder: Path, settings: Mapping[str, Any]) -> None:
     digest = None if checkpoint is None else sha256(checkpoint)
     now = json.loads(json.dumps({**settings, "checkpoint_sha256": digest}))
     path = folder / "benchmark.json"
+    files = file_digests(pairs)
     if not path.is_file():
-        write_json(path, now)
+        write_json(path, {**now, "files_sha256": files})
         return
     before = json.loads(path.read_text(encoding="utf-8"))
+    known = before.get("files_sha256", {})
+    check_unchanged(folder, known, files, "hydra.run.dir")
     # The learned features may join a benchmark of the others later.
     joined = {"checkpoint", "checkpoint_sha256"} if before.get("checkpoint") is None else set()
     changed = [key for key in now if _fixed_part(before.get(key)) != _fixed_part(now[key]) and key not in joined]
     if not changed:
-        write_json(path, now)
+        write_json(path, {**now, "files_sha256": {**known, **files}})
     else:
         key = changed[0]
         raise UserError(
             f"{folder} holds a benchmark with {key}={before.get(key)}, not {now[key]}: name another hydra.run.dir"
         )
+
+
+def file_digests(pairs: Sequence[PairRecord]) -> dict[str, str]:
+    """Checksums of all files of some pairs, by path."""
+    return {str(path): sha256(path) for pair in pairs for path in pair_files(pair).named().values()}
+
+
+def check_unchanged(folder: Path, before: Mapping[str, str], now: Mapping[str, str], option: str) -> None:
+    """Check that what is on disk was computed from the files as they are.
+
+    Raises:
+        UserError: a file has changed since.
+    """
+    for path, digest in now.items():
+        if before.get(path, digest) != digest:
+            raise UserError(f"{folder} holds results of {path} as it was before it changed: name another {option}")
 
 
 def _fixed_part(value: Any) -> Any:

@@ -42,7 +42,8 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
         return _robustness(settings)
     plan = make_plan(settings)
     folder = ensure_output_dir(settings["output_dir"])
-    check_same(folder, {key: value for key, value in settings.items() if key not in _FREE})
+    fixed = {key: value for key, value in settings.items() if key not in _FREE}
+    check_same(folder, fixed, [*plan.tuning, *plan.reported])
     with progress_bar("benchmark") as update:
         rows, trials = run_plan(plan, folder, update)
     command = shlex.join(["mmreg-benchmark", *sys.argv[1:]])
@@ -63,7 +64,8 @@ def _robustness(settings: dict[str, Any]) -> dict[str, Any]:
 
     plan = make_robustness_plan(settings)
     folder = ensure_output_dir(settings["output_dir"])
-    check_same(folder, {key: value for key, value in settings.items() if key not in (*_FREE, "robustness")})
+    fixed = {key: value for key, value in settings.items() if key not in (*_FREE, "robustness")}
+    check_same(folder, fixed, [*plan.benchmark.tuning, *plan.pairs])
     with progress_bar("robustness") as update:
         rows, used = run_robustness(plan, folder, update)
     dataset = plan.benchmark.dataset
@@ -75,6 +77,9 @@ def _robustness(settings: dict[str, Any]) -> dict[str, Any]:
         **machine_facts(settings, shlex.join(["mmreg-benchmark", *sys.argv[1:]])),
     }
     summary = write_robustness(folder, plan, rows, used, facts)
+    lost = sum("error" in row for row in rows)
+    if lost:
+        print(f"{lost} registrations gave no result, the page says why; their levels or cases are left out")
     print(f"Results: {folder / 'report.html'}, {folder / 'areas.csv'}")
     return summary
 

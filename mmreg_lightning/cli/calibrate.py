@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, area in found.cases.items():
         print(
             f"{name}: {area.cases} cases, area under the risk-coverage curve {area.area:.4f} (random "
-            f"{area.random:.4f}, oracle {area.oracle:.4f}), gain {area.gain:.2f} [{area.low:.2f}, {area.high:.2f}]"
+            f"{area.random:.4f}, oracle {area.oracle:.4f}), gain {area.gain_text()}"
         )
     print(f"Results: {folder / 'confidence.json'}, {folder / 'report.html'}")
 

@@ -9,6 +9,7 @@ import shlex
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,13 @@ from mmreg_lightning.sweep.record import FAILURE, RunRecord, fingerprint, finish
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import nn
+
+# Warnings of Lightning's about what is meant to be so: this command sees to its folder itself (``prepare_output``).
+_NO_NEWS = (
+    "Experiment logs directory .* exists and is not empty",
+    "Checkpoint directory .* exists and is not empty",
+    "`isinstance.treespec, LeafSpec.` is deprecated",
+)
 
 
 def objective(config: DictConfig, metrics: dict[str, float]) -> float | None:
@@ -69,6 +77,8 @@ def train(config: DictConfig) -> dict[str, float]:
 
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
     settings = plain(config)
     if not isinstance(settings["seed"], int):
@@ -118,6 +128,9 @@ def train(config: DictConfig) -> dict[str, float]:
             for run in runs:
                 summarise(run, trainer.checkpoint_callback)
                 log_results(run, out, metrics)
+            for callback in trainer.early_stopping_callbacks:
+                if callback.stopped_epoch > 0:
+                    print(f"stopped early: {callback.monitor} was not better for {callback.wait_count} validations")
             print(f"checkpoints and metrics: {out}")
     return metrics
 

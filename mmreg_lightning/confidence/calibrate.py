@@ -13,6 +13,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from mmreg_lightning.benchmark.facts import check_unchanged, file_digests
 from mmreg_lightning.benchmark.plan import select
 from mmreg_lightning.comparison_inputs import check_fits
 from mmreg_lightning.confidence.cases import MeasuredCase, draw_changes, measure_cases
@@ -90,11 +91,13 @@ def calibrate(
         check_fits(
             dataset, settings.checkpoint, [settings.fixed_modality, settings.moving_modality], settings.label_names
         )
-    _check_same(folder, settings, {"data": str(Path(root).resolve()), "seed": seed, "variants": variants})
     kinds = calibration_perturbations()
+    chosen = {name: select(dataset, key, name, pairs) for name, key in ((split, "split"), (report, "report"))}
+    files = file_digests([pair for own in chosen.values() for pair in own])
+    _check_same(folder, settings, {"data": str(Path(root).resolve()), "seed": seed, "variants": variants}, files)
     measured = {}
-    for name, option in ((split, "--split"), (report, "--report")):
-        jobs = list(draw_changes(select(dataset, option.strip("-"), name, pairs), kinds, variants, seed))
+    for name, own in chosen.items():
+        jobs = list(draw_changes(own, kinds, variants, seed))
 
         def told(done: int, total: int, name: str = name) -> None:
             progress(f"registering {name}", done, total)
@@ -114,19 +117,24 @@ def calibration_perturbations() -> list[Perturbation]:
     return read_perturbations(content["perturbations"])
 
 
-def _check_same(folder: Path, settings: Settings, about: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, settings: Settings, about: Mapping[str, Any], files: Mapping[str, str]) -> None:
     """Note in ``folder`` what its cases are of, or compare: cases of two calibrations must not mix."""
     checkpoint = None if settings.checkpoint is None else sha256(settings.checkpoint)
     now = json.loads(json.dumps({"checkpoint_sha256": checkpoint, **calibrated_setting(settings), **about}))
     path = folder / "calibration.json"
     if not path.is_file():
-        write_json(path, now)
+        if (folder / "report.html").exists():
+            raise UserError(f"--out {folder} holds report.html of another run: name another folder")
+        write_json(path, {**now, "files_sha256": files})
         return
     before = json.loads(path.read_text(encoding="utf-8"))
+    known = before.get("files_sha256", {})
+    check_unchanged(folder, known, files, "--out")
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         key = changed[0]
         raise UserError(f"--out {folder} holds a calibration with {key}={before.get(key)}, not {now[key]}")
+    write_json(path, {**now, "files_sha256": {**known, **files}})
 
 
 def fit_model(

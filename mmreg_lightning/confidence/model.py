@@ -140,5 +140,13 @@ def check_calibration(
         raise UserError(f"--confidence {path}: was calibrated with another checkpoint than {checkpoint or 'none'}")
     now = json.loads(json.dumps(setting))
     for key, value in now.items():
-        if model.setting.get(key) != value:
-            raise UserError(f"--confidence {path}: was calibrated with {key}={model.setting.get(key)}, not {value}")
+        other = model.setting.get(key)
+        name = key
+        # Down to the value that differs: a solver's whole configuration fills a screen.
+        while isinstance(value, dict) and isinstance(other, dict):
+            inner = next((k for k in {**value, **other} if value.get(k) != other.get(k)), None)
+            if inner is None:
+                break
+            name, value, other = f"{name}.{inner}", value.get(inner), other.get(inner)
+        if other != value:
+            raise UserError(f"--confidence {path}: was calibrated with {name}={other}, not {value}")

@@ -92,8 +92,7 @@ def _sections(found: Calibration, facts: Mapping[str, Any]) -> list[Section]:
 
 def _line(name: str, area: RiskCoverage) -> list[str]:
     numbers = [f"{value:.4f}" for value in (area.area, area.random, area.oracle)]
-    gain = f"{area.gain:.2f} [{area.low:.2f}, {area.high:.2f}]"
-    return [name, str(area.cases), str(area.groups), *numbers, gain]
+    return [name, str(area.cases), str(area.groups), *numbers, area.gain_text()]
 
 
 def _plot(found: Calibration) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,11 @@ class RiskCoverage(NamedTuple):
     high: float
     cases: int
     groups: int
+
+    def gain_text(self) -> str:
+        """The gain and its interval, where there is one."""
+        interval = "" if math.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.gain:.2f}{interval}"
 
 
 def risk_curve(confidence: Floats, risk: Floats) -> Floats:
@@ -72,7 +78,8 @@ def risk_coverage(
         chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
         gains.append(_gain(confidence[chosen], risk[chosen]))
     tail = (100 - percent) / 2
-    low, high = np.percentile(gains, [tail, 100 - tail]).tolist()
+    # Of one group every draw is the same: that is no interval.
+    low, high = np.percentile(gains, [tail, 100 - tail]).tolist() if len(names) > 1 else (math.nan, math.nan)
     area, oracle = area_under_risk(confidence, risk), area_under_risk(-risk, risk)
     gain = _gain(confidence, risk)
     return RiskCoverage(area, float(risk.mean()), oracle, gain, low, high, len(risk), len(names))

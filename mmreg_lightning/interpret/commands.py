@@ -63,7 +63,13 @@ def write_feature_maps(
         if other_image is None and value is not None:
             raise UserError(f"{option} {value}: needs --other-image")
     check_free(out, OUTPUTS, overwrite)
-    settings = resolve_settings(checkpoint, fixed_modality=modality, moving_modality=other_modality, spacing=spacing)
+    try:
+        settings = resolve_settings(
+            checkpoint, fixed_modality=modality, moving_modality=other_modality, spacing=spacing
+        )
+    except UserError as error:
+        named = str(error).replace("--fixed-modality", "--modality").replace("--moving-modality", "--other-modality")
+        raise UserError(named) from error
     asked = [ImageFiles(image, labels, settings.fixed_modality)]
     if other_image is not None:
         asked.append(ImageFiles(other_image, other_labels, settings.moving_modality))

@@ -44,7 +44,10 @@ class AreaTest(NamedTuple):
 
 
 def curve(rows: Sequence[Mapping[str, Any]], method: str, perturbation: str, measure: str) -> Curve | None:
-    """A measure of one method against the levels of one perturbation; None where no case has all of them.
+    """A measure of one method against the levels of one perturbation; None where there is none.
+
+    A level at which no case has a result (a field of view too small for the solver, say) is left out; so are cases that
+    lack one of the others.
 
     Args:
         rows: of ``run_robustness``.
@@ -54,9 +57,9 @@ def curve(rows: Sequence[Mapping[str, Any]], method: str, perturbation: str, mea
     levels: set[float] = set()
     for row in rows:
         if row["method"] == method and row["perturbation"] == perturbation:
-            levels.add(row["level"])
             value: Any = row.get(measure)
             if is_number(value) and math.isfinite(value):
+                levels.add(row["level"])
                 table.setdefault(row["case"], {})[row["level"]] = float(value)
     order = sorted(levels)
     whole = [case for case, values in table.items() if len(values) == len(order)]
@@ -94,19 +97,22 @@ def bootstrap_band(values: Floats, percent: float, draws: int, seed: int) -> tup
 
 
 def compare_areas(first: Curve, second: Curve, percent: float, draws: int, seed: int) -> AreaTest | None:
-    """Areas under two methods' curves, paired by case; None where they share no case.
+    """Areas under two methods' curves over the levels of both, paired by case; None where they share too little.
 
     Args:
         first, second: of two methods under one perturbation.
         percent, draws, seed: see ``bootstrap_band``.
     """
     both = [case for case in first.cases if case in second.cases]
-    if not both:
+    levels = np.intersect1d(first.levels, second.levels)
+    if not both or len(levels) < 2:
         return None
-    a, b = (
-        areas(found._replace(cases=both, values=found.values[[list(found.cases).index(case) for case in both]]))
-        for found in (first, second)
-    )
+
+    def shared(found: Curve) -> Curve:
+        rows = [list(found.cases).index(case) for case in both]
+        return Curve(levels, both, found.values[rows][:, np.isin(found.levels, levels)])
+
+    a, b = areas(shared(first)), areas(shared(second))
     difference = a - b
     low, high = bootstrap_band(difference, percent, draws, seed)
     p = float(wilcoxon(difference).pvalue) if difference.any() else 1.0

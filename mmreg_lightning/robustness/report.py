@@ -138,7 +138,9 @@ def _sections(
             head = ["perturbation", "against", str(own[0]["first"]), "the other", f"difference [{plan.percent:g} %]"]
             table: Table = [[*head, "cases", "p", "p (Holm)"]]
             for t in own:
-                interval = f"{t['difference']:+.{digits}f} [{t['low']:+.{digits}f}, {t['high']:+.{digits}f}]"
+                interval = f"{t['difference']:+.{digits}f}"
+                if t["cases"] > 1:
+                    interval += f" [{t['low']:+.{digits}f}, {t['high']:+.{digits}f}]"
                 means = [f"{t[key]:.{digits}f}" for key in ("first_area", "second_area")]
                 tail = [str(t["cases"]), f"{t['p']:.2g}", f"{t['p_holm']:.2g}"]
                 table.append([titles[t["perturbation"]], str(t["second"]), *means, interval, *tail])
@@ -165,9 +167,10 @@ def _sections(
 
 def _caption(plan: RobustnessPlan, rows: Rows, measure: str) -> str:
     cases = len({row["case"] for row in rows})
-    of = "one subject" if measure == "tre_mm" else "two subjects"
+    of = "one subject" if all(row["same_subject"] for row in rows) else "two subjects"
+    pairs = f"{cases} {'pair' if cases == 1 else 'pairs'} of {of}"
     return (
-        f"{MEASURES[measure]} of {cases} pairs of {of}; bands: {plan.percent:g} % bootstrap over pairs; "
+        f"{MEASURES[measure]} of {pairs}; bands: {plan.percent:g} % bootstrap over pairs; "
         "grey, dotted: before registration"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
 
 import pytest
@@ -224,6 +225,17 @@ def test_a_peer_that_cannot_run_says_so(tmp_path):
     missing = tmp_path / "missing.nii.gz"
     with pytest.raises(PeerError, match="convexadam: exit code 1; .*missing.nii.gz"):
         run_peer("convexadam", missing, missing, tmp_path / "field.nii.gz", {}, 1)
+
+
+def test_a_folder_does_not_take_results_of_other_files(phantom, tmp_path):
+    pairs = Learn2RegDataset.read(shutil.copytree(phantom, tmp_path / "data")).pairs["test"]
+    settings = {"checkpoint": None}
+    check_same(tmp_path, settings, pairs[:1])
+    check_same(tmp_path, settings, pairs)
+    image = pairs[-1].moving.image
+    image.write_bytes(image.read_bytes() + b"0")
+    with pytest.raises(UserError, match=f"holds results of .*{image.name} as it was before it changed"):
+        check_same(tmp_path, settings, pairs)
 
 
 def test_a_folder_takes_more_pairs_and_a_checkpoint_but_no_other_tuning(tmp_path):

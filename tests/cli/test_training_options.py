@@ -61,12 +61,13 @@ def batches(monkeypatch):
     return seen
 
 
-def test_early_stopping_stops_early(fit):
+def test_early_stopping_stops_early(fit, capsys):
     # Nothing is learned, so the second validation is no better than the first.
     common = ["trainer.max_steps=8", "optimizer.lr=0"]
     assert fit("whole", *common)[1]["global_step"] == 8
     early = ["callbacks=[default,early_stopping]", "callbacks.early_stopping.patience=1"]
     assert fit("early", *common, *early)[1]["global_step"] == 4
+    assert "stopped early: val/dice was not better for 1 validations" in capsys.readouterr().out
 
 
 def test_averaged_weights_are_those_that_are_validated_and_saved(fit, monkeypatch):

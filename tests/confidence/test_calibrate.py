@@ -14,6 +14,7 @@ from mmreg_lightning.cli.calibrate import main as calibrate
 from mmreg_lightning.cli.register import main as register
 from mmreg_lightning.confidence.model import ConfidenceModel, read_confidence
 from mmreg_lightning.data.phantom.dataset import write_phantom
+from mmreg_lightning.errors import UserError
 
 SOLVER = ["--set", "solver.iterations=2", "solver.levels=[2,1]"]
 
@@ -92,7 +93,7 @@ def test_a_registration_says_where_it_is_likely_wrong(calibrated, phantom, tmp_p
         wrong = [*argv[:-2], "solver.iterations=3", "--out", str(tmp_path / "x"), "--confidence", str(path)]
         run(lambda: register(wrong))
     err = capsys.readouterr().err
-    assert stop.value.code == 2 and "was calibrated with solver=" in err and err.count("\n") == 1
+    assert stop.value.code == 2 and "was calibrated with solver.levels=" in err and err.count("\n") == 1
     assert not (tmp_path / "x").exists()
 
 
@@ -111,3 +112,10 @@ def test_wrong_options_are_one_sentence(phantom, tmp_path, capsys, extra, match)
         run(lambda: calibrate(["--data", str(phantom), "--out", str(tmp_path / "out"), *extra]))
     err = capsys.readouterr().err
     assert stop.value.code == 2 and match in err and err.count("\n") == 1
+
+
+def test_the_folder_of_another_command_is_left_alone(phantom, tmp_path):
+    (tmp_path / "report.html").write_text("of another")
+    with pytest.raises(UserError, match="report.html of another run"):
+        calibrate(["--data", str(phantom), "--out", str(tmp_path), "--pairs", "1"])
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

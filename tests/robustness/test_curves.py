@@ -45,3 +45,12 @@ def test_areas_are_compared_case_by_case():
     assert test.cases == 6 and test.difference == pytest.approx(0.2)
     assert (test.low, test.high) == pytest.approx((0.2, 0.2)) and test.p == pytest.approx(2 / 2**6)
     assert compare_areas(first, first, 95, 100, 0).p == 1.0
+
+
+def test_a_level_without_any_result_is_left_out():
+    table = {"a": [0.9, 0.8, None], "b": [0.7, 0.6, None]}
+    found = curve(rows("m", table), "m", "shift", "dice")
+    assert found.levels.tolist() == [0, 10] and found.cases == ["a", "b"]
+    whole = curve(rows("n", {"a": [0.5, 0.5, 0.1], "b": [0.5, 0.5, 0.1]}), "n", "shift", "dice")
+    test = compare_areas(found, whole, 95, 100, 0)
+    assert (test.first_area, test.second_area) == pytest.approx((0.75, 0.5))
