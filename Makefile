@@ -18,7 +18,7 @@ demo: $(INSTALLED)
 
 # Two processes of one thread each: most tests wait for processes that start.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

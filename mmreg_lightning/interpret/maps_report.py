@@ -90,11 +90,17 @@ def write_maps(folder: Path, mapped: Mapped, command: str | None) -> dict[str, A
     effects = _write_effects(folder, mapped)
     if mapped.alike is not None:
         _write_similarity(folder, mapped, mapped.alike, pictures)
+    notes = [
+        "Features are kept in 8 bits here: where several places are nearly alike, the best match may be another one of "
+        "them than in features.json and in the similarity map, which are exact."
+    ]
+    if command:
+        notes.append(f"Command: {command}")
     write_feature_page(
         folder / "features.html",
         _scenes(mapped, colours),
         " and ".join(f"{p.title}" for p in pictures) + ": features",
-        [f"Command: {command}"] if command else [],
+        notes,
         mapped.label_names,
     )
     return {
