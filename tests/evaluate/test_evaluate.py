@@ -95,7 +95,7 @@ def test_no_displacement_scores_as_before(call, pairs, tmp_path):
     for row in rows:
         assert float(row["dice"]) == float(row["dice_before"]) < 1
         assert float(row["sdlogj"]) == float(row["folds_percent"]) == 0
-    with pytest.raises(UserError, match="holds metrics.csv already"):
+    with pytest.raises(UserError, match="holds metrics.csv of an earlier run already"):
         call()
 
 
