@@ -31,7 +31,7 @@ class WorldTransform(Protocol):
     """Maps points and knows its inverse."""
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Map (N, 3) double, world RAS mm, to the same."""
+        """Map (N, 3), world RAS mm, to the same."""
         ...
 
     def inverse(self) -> WorldTransform:
@@ -51,7 +51,7 @@ class AffineTransform:
 
     def __call__(self, points: Tensor) -> Tensor:
         """See ``WorldTransform``."""
-        matrix = torch.tensor(self.matrix, dtype=torch.float64, device=points.device)
+        matrix = torch.tensor(self.matrix, dtype=points.dtype, device=points.device)
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def inverse(self) -> AffineTransform:
@@ -79,8 +79,10 @@ class FieldTransform:
 
     def __call__(self, points: Tensor) -> Tensor:
         """See ``WorldTransform``."""
-        to_cube = torch.tensor(self.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE), device=points.device)
-        linear = torch.tensor(self.grid.affine[:3, :3], device=points.device)
+        to_cube = torch.tensor(
+            self.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE), dtype=points.dtype, device=points.device
+        )
+        linear = torch.tensor(self.grid.affine[:3, :3], dtype=points.dtype, device=points.device)
         out = torch.empty_like(points)
         for start in range(0, len(points), _POINTS_AT_ONCE):
             some = points[start : start + _POINTS_AT_ONCE]
@@ -133,7 +135,8 @@ class InverseFieldTransform:
         out = torch.empty_like(points)
         for start in range(0, len(points), _POINTS_AT_ONCE):
             some = points[start : start + _POINTS_AT_ONCE]
-            out[start : start + len(some)] = self._search(some)
+            # In single precision, which is good for 0.00005 mm at half a metre from the origin.
+            out[start : start + len(some)] = self._search(some.float()).to(points.dtype)
         return out
 
     def inverse(self) -> FieldTransform:
@@ -146,7 +149,7 @@ class InverseFieldTransform:
 
     def _search(self, target: Tensor) -> Tensor:
         back = self.field.closest_affine.inverse()
-        linear = torch.tensor(back.matrix[:3, :3], device=target.device)
+        linear = torch.tensor(back.matrix[:3, :3], dtype=target.dtype, device=target.device)
         best = back(target) if self.guess is None else self.guess(target)
         residual = target - self.field(best)
         error = residual.norm(dim=1)
