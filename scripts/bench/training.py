@@ -23,7 +23,7 @@ from mmreg_lightning.descent.unrolled import unrolled_descent
 from mmreg_lightning.module import DescentModule
 from mmreg_lightning.paths import CONF_DIR
 
-SUBJECTS, SIZE, STEPS = 8, (64, 56, 64), 40
+SUBJECTS, SIZE, STEPS = 8, (64, 56, 64), 20
 
 
 def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
