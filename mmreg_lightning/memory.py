@@ -12,7 +12,7 @@ _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 def reset_peak_memory() -> bool:
     """Forget the largest resident size so far; false where the system cannot (Linux can)."""
     try:
-        _CLEAR.write_text("5")
+        _CLEAR.write_text("5", encoding="utf-8")
     except OSError:
         return False
     return True

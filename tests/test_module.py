@@ -232,7 +232,7 @@ def test_checkpoint_alone_rebuilds_the_features_in_a_new_process(checkpoint, tmp
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     arguments = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "expected.pt")]
-    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
 
 

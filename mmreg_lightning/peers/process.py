@@ -42,7 +42,9 @@ def run_peer(
     files = [str(path.resolve()) for path in (fixed, moving, field)]
     command = [sys.executable, "-m", "mmreg_lightning.peers", request, *files]
     # Where the field is wanted: elastix leaves files of its own in the folder that it runs in.
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=field.parent)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", env=environment, cwd=field.parent
+    )
     if done.returncode != 0 or not field.is_file():
         raise PeerError(f"{name}: {_ending(done.returncode)}; {_last_words(done.stderr or done.stdout)}")
     answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

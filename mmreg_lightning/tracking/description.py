@@ -68,7 +68,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     here = Path(__file__).resolve().parents[1] if folder is None else folder
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", check=True)
         return done.stdout.strip()
 
     try:

@@ -45,7 +45,7 @@ def test_nothing_heavy_is_imported() -> None:
         "import sys, mmreg_lightning.cli._entry, mmreg_lightning.geometry, mmreg_lightning.metrics;"
         "print([m for m in ('torch', 'numpy', 'nibabel') if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert out.stdout == "[]\n"
 
 
@@ -58,4 +58,4 @@ def test_a_full_disk_is_one_sentence(capsys):
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == "error: cannot write out/warped.nii.gz: No space left on device\n"
     with pytest.raises(FileNotFoundError):
-        run(lambda: open("nowhere/at/all"))
+        run(lambda: open("nowhere/at/all", encoding="utf-8"))

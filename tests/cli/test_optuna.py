@@ -24,7 +24,7 @@ WITHOUT += "sys.modules['hydra_plugins'] = empty;"
 def search(phantom, cache_dir, folder, *overrides):
     argv = [sys.executable, TRAIN, "sweep=optuna", "experiment=phantom_tiny", f"data.root={phantom}"]
     argv += [f"data.cache_dir={cache_dir}", "trainer.max_steps=2", "hydra.sweeper.n_trials=3", *overrides]
-    return subprocess.run([*argv, f"hydra.sweep.dir={folder}"], capture_output=True, text=True, timeout=600)
+    return subprocess.run([*argv, f"hydra.sweep.dir={folder}"], capture_output=True, encoding="utf-8", timeout=600)
 
 
 @pytest.mark.slow
@@ -64,7 +64,7 @@ def test_failed_trials_do_not_end_the_study(phantom, cache_dir, tmp_path):
 def test_a_missing_plugin_names_its_extra(override, extra, tmp_path):
     code = f"{WITHOUT} sys.argv = ['mmreg-train', '-m', '{override}', 'hydra.sweep.dir={tmp_path}'];"
     code += "from mmreg_lightning.cli.train import entry; entry()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and f"needs the extra {extra}: pip install" in done.stderr
 

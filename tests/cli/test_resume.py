@@ -20,7 +20,7 @@ COMMAND = [sys.executable, str(Path(__file__).resolve().parents[2] / "scripts" /
 
 
 def last_validation(folder: Path) -> dict[str, float]:
-    with open(folder / "metrics.csv", newline="") as stream:
+    with open(folder / "metrics.csv", encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row.get("val/dice")]
     return {key: float(value) for key, value in rows[-1].items() if key.startswith("val/")}
 
@@ -38,7 +38,7 @@ def test_a_killed_training_ends_with_the_same_weights(phantom, cache_dir, tmp_pa
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*COMMAND, *common, f"hydra.run.dir={whole}"], check=True, env=environment, capture_output=True)
     log = tmp_path / "log"
-    with open(log, "w") as stream:
+    with open(log, "w", encoding="utf-8") as stream:
         process = subprocess.Popen(
             [*COMMAND, *common, f"hydra.run.dir={killed}"], stdout=stream, stderr=stream, env=environment
         )
@@ -69,7 +69,7 @@ def test_two_processes_validate_as_one_does(cache_dir, tmp_path):
             [*COMMAND, *common, f"hydra.run.dir={tmp_path / name}", *more],
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=300,
         )
         assert done.returncode == 0, done.stderr

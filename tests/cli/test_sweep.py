@@ -21,7 +21,7 @@ COMMAND = [sys.executable, str(Path(__file__).resolve().parents[2] / "scripts" /
 def sweep(phantom, cache_dir, folder, *overrides):
     argv = [*COMMAND, "experiment=phantom_tiny", f"data.root={phantom}", f"data.cache_dir={cache_dir}"]
     argv += ["trainer.max_steps=2", f"hydra.sweep.dir={folder}", *overrides]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=600)
+    return subprocess.run(argv, capture_output=True, encoding="utf-8", timeout=600)
 
 
 def numbers(folder):
@@ -54,7 +54,7 @@ def test_a_sweep_ends_with_its_table(finished, capsys):
     assert len(points[0].cases("dice")) == 2 and len({seed for seed, _ in points[0].cases("dice")}) == 2
     for name in ("report.md", "report.tex", "report.html", "curves.png", "effects.png"):
         assert (folder / name).stat().st_size > 100
-    with open(folder / "sweep.csv", newline="") as stream:
+    with open(folder / "sweep.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 4 and {row["status"] for row in rows} == {"finished"}
     report([str(folder), "--out", str(folder.parent / "elsewhere")])

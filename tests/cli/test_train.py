@@ -103,7 +103,7 @@ def test_the_steps_after_the_last_epoch_are_saved(call, tmp_path):
     best = torch.load(keeper["best_model_path"], weights_only=True)
     assert Path(keeper["best_model_path"]) == tmp_path / "out" / "best.ckpt"
     assert best["global_step"] in (2, 3)
-    with open(tmp_path / "out" / "metrics.csv", newline="") as stream:
+    with open(tmp_path / "out" / "metrics.csv", encoding="utf-8", newline="") as stream:
         dice = {int(row["step"]): float(row["val/dice"]) for row in csv.DictReader(stream) if row["val/dice"]}
     assert float(keeper["best_model_score"]) == pytest.approx(max(dice.values()))
     code, _, _ = call("trainer.max_steps=4", f"ckpt_path={tmp_path}/out/last.ckpt", "data.samples_per_epoch=2")
@@ -137,7 +137,7 @@ def test_checkpoints_that_cannot_be_resumed(tmp_path):
 
 def shell(arguments, cwd):
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=cwd, env=environment)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, encoding="utf-8", cwd=cwd, env=environment)
 
 
 def test_help(tmp_path):

@@ -64,7 +64,12 @@ def test_offline_run_holds_config_metrics_table_and_pictures(phantom, cache_dir,
         "data.samples_per_epoch=2",
     ]
     done = subprocess.run(
-        [*COMMAND, *TINY, *overrides], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300
+        [*COMMAND, *TINY, *overrides],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     (run,) = (tmp_path / "out" / "wandb").glob("offline-run-*")
@@ -107,7 +112,7 @@ def test_a_sweep_is_a_group_and_a_resumed_run_the_same_run(phantom, cache_dir, t
     resumed = [f"hydra.run.dir={tmp_path}/my_sweep/run", "ckpt_path=last", "seed=3"]
     for steps, more in ((1, multirun), (2, resumed)):
         argv = [*COMMAND, *more, *common, f"trainer.max_steps={steps}"]
-        done = subprocess.run(argv, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(argv, cwd=tmp_path, env=environment(), capture_output=True, encoding="utf-8", timeout=300)
         assert done.returncode == 0, done.stderr
         if steps == 1:
             printed = done.stdout
@@ -152,14 +157,14 @@ def test_a_tracker_that_is_killed_does_not_end_the_trainings(phantom, cache_dir,
         cwd=tmp_path,
         env=environment(PYTHONPATH=f"{REPOSITORY}{os.pathsep}{tmp_path}"),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "done").exists()
     assert done.stdout.count("W&B failed (") == 1 and "the training goes on without it" in done.stdout
     for seed in "12":
         folder = tmp_path / "sweep" / seed
-        with open(folder / "metrics.csv", newline="") as stream:
+        with open(folder / "metrics.csv", encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         assert [row["step"] for row in rows if row["train/loss"]] == ["0", "1", "2", "3"]
         assert {"1", "3"} <= {row["step"] for row in rows if row["val/dice"]}
@@ -176,7 +181,7 @@ def test_no_account_does_not_end_a_training(phantom, cache_dir, tmp_path):
         cwd=tmp_path,
         env=environment(WANDB_MODE="online", HOME=str(tmp_path), NETRC=str(tmp_path / "none")),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -210,7 +215,7 @@ def test_what_an_agent_of_wandb_composes_trains(phantom, cache_dir, tmp_path, mo
         cwd=tmp_path,
         env=environment(**{**kept, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert done.returncode == 0, done.stderr

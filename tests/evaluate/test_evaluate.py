@@ -50,7 +50,7 @@ def call(phantom, tmp_path, capsys):
 
 
 def table(folder):
-    with open(folder / "metrics.csv", newline="") as stream:
+    with open(folder / "metrics.csv", encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 

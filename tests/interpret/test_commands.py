@@ -78,7 +78,7 @@ def test_a_pair(trained, phantom, tmp_path, capsys):
     assert np.allclose(*centres)
     assert np.allclose(np.asarray(features.dataobj).sum(axis=3), 1, atol=1e-3)  # softmax
     assert nib.load(out / "colours.nii.gz").get_data_dtype().names == ("R", "G", "B")
-    with open(out / "effect_sizes.csv", newline="") as stream:
+    with open(out / "effect_sizes.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 32 and "liver" in rows[0]
     with pytest.raises(UserError, match=r"--out .* holds features.nii.gz of an earlier run already"):

@@ -78,12 +78,12 @@ def test_labels_come_back_through_the_inverse(registered: Path) -> None:
 
 
 def points_csv(path: Path) -> Path:
-    path.write_text("r,a,s,name\n0,5,-3,first\n12.5,-4,6,second\n-8,10,1,third\n")
+    path.write_text("r,a,s,name\n0,5,-3,first\n12.5,-4,6,second\n-8,10,1,third\n", encoding="utf-8")
     return path
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    with open(path, newline="") as stream:
+    with open(path, encoding="utf-8", newline="") as stream:
         return list(csv.reader(stream))
 
 

@@ -30,7 +30,7 @@ def table(write_scene: Callable, tmp_path: Path) -> Path:
         rows.append({"name": f"pair{n}", "fixed": fixed.image.name, "moving": moving.image.name})
         rows[-1] |= {"fixed_labels": fixed.labels.name, "moving_labels": moving.labels.name}
     path = tmp_path / "pairs.csv"
-    with open(path, "w", newline="") as stream:
+    with open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -47,7 +47,7 @@ def test_every_pair_has_a_folder_and_a_row(table: Path, tmp_path: Path, capsys: 
         main(command(table, out, "--shard", shard))
     names = [f"pair{n}" for n in range(5)]
     assert sorted(p.name for p in out.iterdir()) == [*names, "summary.csv"]
-    with open(out / "summary.csv", newline="") as stream:
+    with open(out / "summary.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["name"] for row in rows] == names
     assert all(0 < float(row["dice_after"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
@@ -91,7 +91,7 @@ def test_after_a_kill_no_pair_is_lost_or_half_written(table: Path, tmp_path: Pat
     process.wait()
     finished = {p.parent.name: p.stat().st_mtime_ns for p in out.glob("pair*/metrics.json")}
     assert set(finished) == {"pair0", "pair1"} == {p.name for p in out.glob("pair*")}
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.count("finished before") == 2 and done.stdout.count(": done") == 3
     again = {p.parent.name: p.stat().st_mtime_ns for p in out.glob("pair*/metrics.json")}
     assert set(again) == {f"pair{n}" for n in range(5)} and finished.items() <= again.items()

@@ -48,12 +48,12 @@ def test_help_is_quick_and_needs_nothing_heavy() -> None:
         "import sys, mmreg_lightning.cli.register as r; r.build_parser().format_help();"
         "print([m for m in ('torch', 'numpy', 'matplotlib', 'rich') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout == "[]\n"
 
 
 def _text(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -145,6 +145,6 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
 def test_the_script_exits_with_2(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "register.py"
     argv = options(fixed=tmp_path / "a.nii.gz", moving=tmp_path / "b.nii.gz", out=tmp_path / "out")
-    done = subprocess.run([sys.executable, str(script), *argv], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(script), *argv], capture_output=True, encoding="utf-8")
     assert done.returncode == 2
     assert done.stderr == f"error: there is no file {tmp_path / 'a.nii.gz'}\n"

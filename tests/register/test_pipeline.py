@@ -153,7 +153,7 @@ def test_a_checkpoint_alone_gives_the_same_field_in_a_new_process(
         f"main(['--fixed', {str(fixed)!r}, '--moving', {str(moving)!r}, '--checkpoint', {str(checkpoint)!r},"
         f"'--out', {str(tmp_path / 'there')!r}, '--set', 'solver.iterations=4'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     there, _ = read_itk_field(tmp_path / "there" / "displacement.itk.nii.gz")
