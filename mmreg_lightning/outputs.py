@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmreg_lightning import __version__
 from mmreg_lightning.confidence.assess import Assessment
-from mmreg_lightning.files import sha256, write_json, write_text
+from mmreg_lightning.files import remove_outputs, sha256, write_json, write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
 from mmreg_lightning.geometry.images import write_image
@@ -103,9 +103,7 @@ def write_outputs(
     field_formats = list(dict.fromkeys(("itk", *field_formats)))
     with watch.stage("write"):
         # Stopped half-way, the folder must not hold a mixture of old and new files.
-        for name in (*reversed(OUTPUTS), CONFIDENCE):
-            for old in (folder / name, *folder.glob(f".????????-{name}")):  # and what a killed run was writing
-                old.unlink(missing_ok=True)
+        remove_outputs(folder, (CONFIDENCE, *OUTPUTS))
         write_image(result.warped, folder / "warped.nii.gz", like=pair.fixed, dtype=pair.moving.stored)
         if result.warped_labels is not None and pair.moving_labels is not None:
             labels = folder / "warped_labels.nii.gz"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,34 @@ def hydra_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+
+
+@pytest.fixture(scope="session")
+def pairs_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five subjects with two of them in each of the validation and test splits, so that both have pairs of two."""
+    from mmreg_lightning.data.phantom.dataset import write_phantom
+
+    folder = tmp_path_factory.mktemp("pairs") / "phantom"
+    return write_phantom(folder, 5, (32, 28, 32), spacing=SPACING, val=2, test=2)
+
+
+@pytest.fixture
+def call_benchmark(pairs_phantom, tmp_path, monkeypatch, capfd, hydra_logging):
+    """Runs mmreg-benchmark in this process; returns exit code, stdout and stderr."""
+    from mmreg_lightning.cli.benchmark import entry
+
+    def run(*arguments):
+        folders = [f"data.root={pairs_phantom}", f"hydra.run.dir={tmp_path / 'out'}"]
+        monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", *folders, *arguments])
+        code = 0
+        try:
+            entry()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
+
+from mmreg_lightning.geometry.sampling import sample_at
 
 _ROUNDING = 1e-6  # of squared features, relative
 
@@ -25,9 +26,8 @@ def sample_features(features: Tensor, points: Tensor) -> Tensor:
         (N, C).
     """
     shape = torch.tensor(features.shape[1:], dtype=torch.float32)
-    cube = ((2 * points.float() + 1) / shape - 1).flip(1).view(1, 1, 1, -1, 3)
-    sampled = F.grid_sample(features[None].float(), cube, padding_mode="border", align_corners=False)
-    return sampled[0, :, 0, 0].T
+    cube = ((2 * points.float() + 1) / shape - 1).flip(1).view(1, 1, -1, 3)
+    return sample_at(features.float(), cube)[:, 0, 0].T
 
 
 def best_matches(

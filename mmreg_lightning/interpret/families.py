@@ -10,24 +10,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmreg_lightning import pages
 from mmreg_lightning.build import instantiate
 from mmreg_lightning.checkpoint import TrainedModel
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
 from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.step import DescentStep
+from mmreg_lightning.features.oracle import OracleFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.functional.labels import organ_indicators
 from mmreg_lightning.settings import MIND_SSC, UNCLIPPED
 
 NAMES = {"learned": "learned", "mind_ssc": "MIND-SSC", "intensity": "intensity", "labels": "true labels"}
 COLOURS = {
-    "learned": "#0072B2",
-    "mind_ssc": "#E69F00",
-    "intensity": "#CC79A7",
-    "labels": "#009E73",
-    "before": "#999999",
+    "learned": pages.COLOURS[0],
+    "mind_ssc": pages.COLOURS[1],
+    "intensity": pages.COLOURS[3],
+    "labels": pages.COLOURS[2],
+    "before": pages.COLOURS[7],
 }
-"""Okabe and Ito's, the same for each family in every picture."""
+"""The same for each family in every picture."""
 MARKERS = {"learned": "o", "mind_ssc": "s", "intensity": "^", "labels": "D"}
 MIND_RADIUS, MIND_DILATION = 1, 1
 """The variant that ``mmreg-compare`` chose on the phantoms and on the prostate images."""
@@ -96,4 +97,5 @@ def mind_config(stride: int) -> dict[str, Any]:
 
 def label_features(labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
     """What ``OracleFeatures`` gives, for labels (1, 1, I, J, K) that change: (1, len(ids), i, j, k)."""
-    return organ_indicators(labels, ids, stride, 0.8)
+    features: Tensor = OracleFeatures({"any": labels}, ids, stride)(labels, "any")
+    return features

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mmreg_lightning.interpret.invariance import (
     retrieval_rows,
     shared_organs,
 )
+from mmreg_lightning.solvers.protocol import step_counter
 
 Row = dict[str, Any]
 Progress = Callable[[str, int, int], None]
@@ -274,12 +276,4 @@ def _averaged(rows: Sequence[Row], *values: str) -> list[Row]:
 
 
 def _counter(progress: Progress | None, what: str, total: int) -> Callable[[], None]:
-    count = 0
-
-    def done() -> None:
-        nonlocal count
-        count += 1
-        if progress is not None:
-            progress(what, count, total)
-
-    return done
+    return step_counter(total, None if progress is None else partial(progress, what))

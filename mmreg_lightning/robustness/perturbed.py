@@ -135,7 +135,7 @@ def _missing_organ(
     """``level`` organs that both images show are taken out of the moving image and of its labels."""
     if pair.labels is None:
         raise UserError("robustness.perturbations.missing_organ: needs label maps")
-    shown = set(pair.labels[0].data.unique().tolist()) & set(pair.labels[1].data.unique().tolist())
+    shown = set(pair.labels[0].label_ids) & set(pair.labels[1].label_ids)
     ids = [i for i, name in sorted(label_names.items()) if i in shown and (not kind.organs or name in kind.organs)]
     order = rng.permutation(ids)[: int(level)].tolist()
     moving, labels = change.without_organs(pair.moving, pair.labels[1], order)

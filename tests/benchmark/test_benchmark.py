@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 
 import pytest
 import torch
@@ -16,33 +15,19 @@ from mmreg_lightning.benchmark.methods import Registered
 from mmreg_lightning.benchmark.plan import Plan, draw_settings, make_family, make_plan, select
 from mmreg_lightning.benchmark.report import write_results
 from mmreg_lightning.benchmark.runner import run_plan
-from mmreg_lightning.cli.benchmark import entry
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.data.phantom.dataset import write_phantom
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.peers.process import PeerError, run_peer
 
 
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("benchmark") / "phantom"
-    return write_phantom(folder, 5, (32, 28, 32), spacing=12.0, val=2, test=2)
+@pytest.fixture
+def phantom(pairs_phantom):
+    return pairs_phantom
 
 
 @pytest.fixture
-def call(phantom, tmp_path, monkeypatch, capfd, hydra_logging):
-    def run(*arguments):
-        folders = [f"data.root={phantom}", f"hydra.run.dir={tmp_path / 'out'}"]
-        monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", *folders, *arguments])
-        code = 0
-        try:
-            entry()
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+def call(call_benchmark):
+    return call_benchmark
 
 
 QUICK = (
@@ -65,7 +50,7 @@ def test_from_end_to_end_and_again(call, tmp_path):
     code, out, err = call(*QUICK)
     assert (code, "Traceback" in err) == (0, False), err
     folder = tmp_path / "out"
-    with open(folder / "results.csv", newline="") as stream:
+    with open(folder / "results.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert {row["method"] for row in rows} == {"mind_ssc+demons", "before"}
     own = [row for row in rows if row["method"] == "mind_ssc+demons"]
@@ -78,7 +63,7 @@ def test_from_end_to_end_and_again(call, tmp_path):
     # A second run reads what is there: nothing is registered again, so the times stay as they are.
     seconds = [row["seconds_total"] for row in own]
     assert call(*QUICK)[0] == 0
-    with open(folder / "results.csv", newline="") as stream:
+    with open(folder / "results.csv", encoding="utf-8", newline="") as stream:
         assert [row["seconds_total"] for row in csv.DictReader(stream) if row["method"] != "before"] == seconds
     code, _, err = call(*QUICK, "seed=2")
     assert code == 2 and "holds a benchmark with seed=1, not 2" in err

@@ -4,34 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from mmreg_lightning.cli.benchmark import entry
-from mmreg_lightning.data.phantom.dataset import write_phantom
-
-
-@pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("robustness") / "phantom"
-    return write_phantom(folder, 5, (32, 28, 32), spacing=12.0, val=2, test=2)
-
 
 @pytest.fixture
-def call(phantom, tmp_path, monkeypatch, capfd, hydra_logging):
-    def run(*arguments):
-        folders = [f"data.root={phantom}", f"hydra.run.dir={tmp_path / 'out'}"]
-        monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", "experiment=robustness", *folders, *arguments])
-        code = 0
-        try:
-            entry()
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+def call(call_benchmark):
+    return partial(call_benchmark, "experiment=robustness")
 
 
 QUICK = (
@@ -61,7 +41,7 @@ def read(path):
 
 
 @pytest.mark.slow
-def test_from_end_to_end_and_again(call, tmp_path, phantom, monkeypatch):
+def test_from_end_to_end_and_again(call, call_benchmark, tmp_path):
     code, out, err = call(*QUICK)
     assert (code, "Traceback" in err) == (0, False), err
     folder = tmp_path / "out"
@@ -92,9 +72,7 @@ def test_from_end_to_end_and_again(call, tmp_path, phantom, monkeypatch):
     own = [word for word in QUICK if "robustness" not in word]
     peers = ["~peers.convexadam", "~peers.ants_syn", "~peers.elastix", "~peers.greedy"]
     rest = ["~features.learned", "~features.intensity", "~solvers.adam", "~solvers.convex_adam"]
-    argv = ["mmreg-benchmark", f"data.root={phantom}", f"hydra.run.dir={ordinary}", *own, *peers, *rest]
-    monkeypatch.setattr(sys, "argv", argv)
-    entry()
+    assert call_benchmark(f"hydra.run.dir={ordinary}", *own, *peers, *rest)[0] == 0
     expected = {r["case"]: r["dice"] for r in read(ordinary / "results.csv") if r["method"] == "mind_ssc+demons"}
     found = {
         r["case"]: r["dice"]
