@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ Save = Callable[..., Path]
 def write_series(folder: Path, image: sitk.Image, uid: str = "1", skip: tuple[int, ...] = (), shear: float = 0) -> None:
     """A DICOM file for each slice, as a scanner would leave them, in shuffled order of names."""
     folder.mkdir(exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     direction = image.GetDirection()
@@ -40,6 +42,7 @@ def write_series(folder: Path, image: sitk.Image, uid: str = "1", skip: tuple[in
             piece.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{(k * 7) % 31:02d}-{uid}.dcm"))
         writer.Execute(piece)
+    locale.setlocale(locale.LC_ALL, before)  # the writer leaves the process in the C locale, with ASCII as encoding
 
 
 @pytest.fixture
