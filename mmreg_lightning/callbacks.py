@@ -91,9 +91,9 @@ def validation_picture(module: DescentModule, batch: Mapping[str, Tensor]) -> Pa
     warped_labels = warp(moving_labels.float(), u, mode="nearest").long()
     spacing = np.broadcast_to(np.asarray(module.hparams["spacing"], dtype=float), (3,)).tolist()
     return PairPicture(
-        fixed=fixed[0, 0].cpu(),
-        moving=moving[0, 0].cpu(),
-        warped=warp(moving, u)[0, 0].cpu(),
+        fixed=fixed[0, 0].clamp(0, 1).cpu(),
+        moving=moving[0, 0].clamp(0, 1).cpu(),
+        warped=warp(moving, u)[0, 0].clamp(0, 1).cpu(),
         spacing=spacing,
         displacement=u[0].cpu() * torch.tensor(spacing, dtype=u.dtype).view(3, 1, 1, 1),
         displacement_spacing=spacing,

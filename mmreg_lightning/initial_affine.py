@@ -93,7 +93,7 @@ def _feature_map(
 
 def _moments(fixed: Volume, moving: Volume, recipes: tuple[Recipe, Recipe]) -> NDArray[np.float64]:
     normalised = (
-        Volume(normalise_intensity(volume.data, recipe), volume.grid, path=volume.path)
+        Volume(normalise_intensity(volume.data, {**recipe, "clip": True}), volume.grid, path=volume.path)
         for volume, recipe in zip((fixed, moving), recipes, strict=True)
     )
     return moments_translation(*normalised)

@@ -168,7 +168,7 @@ class DescentModule(pl.LightningModule):
         """Register prepared images with the module's own features and solver, as ``register_pair`` does.
 
         Args:
-            fixed, moving: (B, 1, I, J, K) in [0, 1] on one working grid.
+            fixed, moving: (B, 1, I, J, K) on one working grid.
             inside: (B, 1, I, J, K), 1 where both images are seen and 0 elsewhere.
         """
         f, m = self.features(fixed, self.modalities[0]), self.features(moving, self.modalities[1])

@@ -115,7 +115,7 @@ def resolve_settings(
         fixed_modality=fixed,
         moving_modality=moving,
         normalisation=dict.fromkeys((fixed, moving), UNCLIPPED),
-        display={name: recipes.get(name, recipes["MR"]) for name in (fixed, moving)},
+        display=_clipped({name: recipes.get(name, recipes["MR"]) for name in (fixed, moving)}),
         spacing=spacing,
         label_names={},
     )
@@ -151,7 +151,7 @@ def settings_of_model(
         fixed_modality=_known(model, "--fixed-modality", fixed_modality or trained_fixed),
         moving_modality=_known(model, "--moving-modality", moving_modality or trained_moving),
         normalisation=model.hparams["normalisation"],
-        display=model.hparams["normalisation"],
+        display=_clipped(model.hparams["normalisation"]),
         spacing=spacing or model.hparams["spacing"],
         label_names=model.label_names,
         checkpoint=Path(checkpoint),
@@ -208,6 +208,10 @@ def solver_config(
     for override in overrides:
         _apply(config, override)
     return config
+
+
+def _clipped(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    return {name: {**recipe, "clip": True} for name, recipe in recipes.items()}
 
 
 def _shipped(name: str) -> Any:

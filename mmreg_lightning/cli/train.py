@@ -69,6 +69,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
     from mmreg_lightning.build import instantiate
     from mmreg_lightning.module import DescentModule
+    from mmreg_lightning.precision import resolve_precision
     from mmreg_lightning.tracking.description import describe, summarise
     from mmreg_lightning.tracking.identity import identified
     from mmreg_lightning.tracking.lineage import log_results, use_data_set
@@ -105,7 +106,9 @@ def train(config: DictConfig) -> dict[str, float]:
     with tracking(loggers) as runs:
         if runs:
             callbacks.append(OrganTable())
-        trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+        precision = resolve_precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
+        chosen = {**settings["trainer"], "precision": precision}
+        trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
         for logger in loggers:
             logger.log_hyperparams(settings)
         for run in runs:

@@ -27,7 +27,7 @@ def build_augmentation(
         translation: within plus and minus this, mm.
         elastic: largest displacement of the elastic deformation's control points, mm; 0 leaves it out.
         log_gamma: logarithm of the gamma exponent lies within plus and minus this.
-        noise: largest standard deviation of additive noise; images lie in [0, 1].
+        noise: largest standard deviation of additive noise, as a share of the intensity window.
         bias: largest coefficient of the bias field's polynomial; 0 leaves it out.
         flip: voxel axes along which half of the images are mirrored, as [0]; only for anatomy that is symmetric there.
 
@@ -44,7 +44,7 @@ def build_augmentation(
         transforms.append(tio.RandomFlip(axes=tuple(flip)))
     if degrees or scales or translation:
         transforms.append(
-            tio.RandomAffine(scales=scales, degrees=degrees, translation=translation, default_pad_value=0)
+            tio.RandomAffine(scales=scales, degrees=degrees, translation=translation, default_pad_value="minimum")
         )
     if elastic:
         transforms.append(tio.RandomElasticDeformation(num_control_points=7, max_displacement=elastic))
@@ -54,5 +54,4 @@ def build_augmentation(
         transforms.append(tio.RandomGamma(log_gamma=(-log_gamma, log_gamma)))
     if noise:
         transforms.append(tio.RandomNoise(std=(0, noise)))
-    transforms.append(tio.Clamp(out_min=0, out_max=1))
     return tio.Compose(transforms)

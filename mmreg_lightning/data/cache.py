@@ -32,7 +32,7 @@ class PreparedImage:
     """An image as the networks see it.
 
     Attributes:
-        image: (1, I, J, K) float32 in [0, 1].
+        image: (1, I, J, K) float32, see ``normalise_intensity``.
         labels: (1, I, J, K) integers; all background where the data set has none.
         inside: (1, I, J, K) float32, 1 in the image's field of view, 0 where the working grid reaches beyond it.
     """

@@ -140,7 +140,11 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         content = ImageAndLabels(prepared.image, prepared.labels)
         if tuple(content.image.shape[1:]) == self.shape:
             return content
-        return _transformed(content, tio.CropOrPad(self.shape), self.spacing)
+        # It fills up with 0, which is the background of labels, but not the darkest value of every image.
+        darkest = content.image.min().clamp(max=0)
+        lifted = ImageAndLabels(content.image - darkest, content.labels)
+        placed = _transformed(lifted, tio.CropOrPad(self.shape), self.spacing)
+        return ImageAndLabels(placed.image + darkest, placed.labels)
 
     def _draw_corner(self, labels: Tensor) -> tuple[int, int, int]:
         """First voxel of a patch about a random voxel of a random organ, moved as far as needed to fit."""

@@ -15,7 +15,8 @@ class CNNFeatures(LearnedFeatures):
 
     Args:
         depth: number of 3x3x3 convolutions after the stem; their dilations are 1, 2, 4, 1, 2, 4, ...
-        modalities, channels, stride, width, stem, norm, bound, smoothing, mirror: see ``LearnedFeatures``.
+        modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity: see
+            ``LearnedFeatures``.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class CNNFeatures(LearnedFeatures):
         bound: Bound = "softmax",
         smoothing: float = 0.8,
         mirror: int | None = None,
+        self_similarity: bool = False,
     ) -> None:
-        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror)
+        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity)
         self.layers = nn.Sequential(
             *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
             nn.Conv3d(width, channels, 1),

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.blocks import Norm, Stem
+from mmreg_lightning.functional.mind import mind_ssc
+from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.smooth import gaussian_smooth
 
 Bound = Literal["softmax", "sigmoid"]
+_DESCRIPTORS = 12  # channels of MIND-SSC
 
 
 class LearnedFeatures(nn.Module):
@@ -34,6 +37,8 @@ class LearnedFeatures(nn.Module):
         mirror: voxel axis along which the anatomy is symmetric: features are then the mean of those of the image and
             those of its mirror image, mirrored back. Not in training, which sees mirrored images instead
             (``data.augmentation.flip``). None is no such axis.
+        self_similarity: the body sees MIND-SSC descriptors (radius 1, dilation 1) beside the stem's output. They look
+            alike in all modalities, so the network need not learn the contrast of each first.
 
     Raises:
         ValueError: an unknown choice, or a stride or an axis that is none.
@@ -50,6 +55,7 @@ class LearnedFeatures(nn.Module):
         bound: Bound,
         smoothing: float,
         mirror: int | None = None,
+        self_similarity: bool = False,
     ) -> None:
         super().__init__()
         if stride not in (1, 2, 4):
@@ -65,6 +71,7 @@ class LearnedFeatures(nn.Module):
         self.smoothing = smoothing
         self.mirror = mirror
         self.stem = Stem(self.modalities, stem, width, stride, norm)
+        self.descriptors = nn.Conv3d(_DESCRIPTORS, width, 1) if self_similarity else None
 
     def body(self, x: Tensor) -> Tensor:
         """From the stem's output to C logits, on the same grid."""
@@ -97,7 +104,13 @@ class LearnedFeatures(nn.Module):
                 "(data.patch_size)"
             )
         # Channels-last is the layout in which the CPU and GPU kernels of 3-D convolutions are fastest.
-        out: Tensor = self.stem(image.contiguous(memory_format=torch.channels_last_3d), modality)
+        layout = torch.channels_last_3d
+        out: Tensor = self.stem(image.clamp(0, 1).contiguous(memory_format=layout), modality)
+        if self.descriptors is not None:
+            # Differences of patches are small: not in the eight bits of bfloat16.
+            with torch.autocast(image.device.type, enabled=False):
+                seen = pool(mind_ssc(image, radius=1, dilation=1), self.stride)
+            out = out + self.descriptors((4 * seen - 2).contiguous(memory_format=layout))  # from about [0.2, 0.8]
         return out
 
     def activate(self, logits: Tensor) -> Tensor:

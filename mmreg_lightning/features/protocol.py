@@ -22,7 +22,8 @@ class FeatureExtractor(Protocol):
         """Features of an image.
 
         Args:
-            image: (B, 1, I, J, K), intensities normalised to [0, 1]; sides are multiples of ``stride``.
+            image: (B, 1, I, J, K), intensities normalised so that [0, 1] is the window of the modality, see
+                ``normalise_intensity``; sides are multiples of ``stride``.
             modality: name of the image's modality, as "CT" or "MR".
 
         Returns:

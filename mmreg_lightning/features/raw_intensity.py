@@ -9,7 +9,7 @@ from mmreg_lightning.functional.resize import pool
 
 
 class IntensityFeatures(torch.nn.Module):
-    """The normalised intensity itself, averaged over blocks of ``stride`` image voxels a side."""
+    """The normalised intensity itself, within its window, averaged over blocks of ``stride`` image voxels a side."""
 
     channels = 1
 
@@ -19,4 +19,4 @@ class IntensityFeatures(torch.nn.Module):
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """Features, (B, 1, I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
-        return pool(image, self.stride)
+        return pool(image.clamp(0, 1), self.stride)

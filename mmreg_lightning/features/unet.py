@@ -20,7 +20,8 @@ class UNetFeatures(LearnedFeatures):
 
     Args:
         widths: channels on the feature grid and on each of the halved grids below it.
-        modalities, channels, stride, stem, norm, bound, smoothing, mirror: see ``LearnedFeatures``.
+        modalities, channels, stride, stem, norm, bound, smoothing, mirror, self_similarity: see
+            ``LearnedFeatures``.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class UNetFeatures(LearnedFeatures):
         bound: Bound = "softmax",
         smoothing: float = 0.8,
         mirror: int | None = None,
+        self_similarity: bool = False,
     ) -> None:
-        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing, mirror)
+        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing, mirror, self_similarity)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, coarse, norm, stride=2), ConvBlock(coarse, coarse, norm))

@@ -11,13 +11,14 @@ Recipe = Mapping[str, float | str]
 
 
 def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
-    """Map intensities linearly to [0, 1] and clip.
+    """Map intensities linearly, ``low`` to 0 and ``high`` to 1.
 
     Args:
         image: any shape.
         recipe: ``{"kind": "window", "low": a, "high": b}`` with intensities a and b (Hounsfield units, for CT),
             or ``{"kind": "percentile", "low": p, "high": q}`` with percentiles of the image (for modalities
-            without an absolute scale, as MR).
+            without an absolute scale, as MR). What lies beyond is cut off, unless there is ``"clip": False``: what
+            looks at local structure needs the noise of air and lungs, too.
 
     Raises:
         ValueError: unknown kind, or ``low`` not below ``high``.
@@ -29,7 +30,8 @@ def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
         low, high = _percentiles(image, low, high)
     elif recipe["kind"] != "window":
         raise ValueError(f"intensity recipe {dict(recipe)}: kind must be 'window' or 'percentile'")
-    return ((image - low) / max(high - low, torch.finfo(image.dtype).eps)).clamp(0, 1)
+    normalised = (image - low) / max(high - low, torch.finfo(image.dtype).eps)
+    return normalised.clamp(0, 1) if recipe.get("clip", True) else normalised
 
 
 def _percentiles(image: Tensor, low: float, high: float) -> tuple[float, float]:

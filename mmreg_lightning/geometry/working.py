@@ -50,17 +50,18 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
             identity.
 
     Returns:
-        (1, I, J, K) in [0, 1] on ``grid``; 0 outside the image.
+        (1, I, J, K) on ``grid``, in [0, 1] where the recipe clips; outside the image the darkest value, 0 if it clips.
 
     Raises:
         UserError: no contrast is left within the recipe's window.
     """
     normalised = normalise_intensity(image.data, recipe)
-    if float(normalised.min()) == float(normalised.max()):
+    darkest, brightest = float(normalised.min()), float(normalised.max())
+    if min(max(darkest, 0.0), 1.0) == min(max(brightest, 0.0), 1.0):
         name = image.path or "the image"
         raise UserError(f"{name} has no contrast within its intensity recipe {dict(recipe)}")
     volume = Volume(normalised, image.grid, path=image.path)
-    return resample_volume(volume, grid, "linear", transform=transform, fill=0.0).data
+    return resample_volume(volume, grid, "linear", transform=transform, fill=min(darkest, 0.0)).data
 
 
 def field_of_view(image: Volume, grid: Grid, transform: np.ndarray | None = None) -> torch.Tensor:

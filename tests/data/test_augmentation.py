@@ -50,7 +50,7 @@ def test_contrast_changes_leave_labels_alone(change):
     after = build_augmentation(**{**NOTHING, change: 0.5})(before)
     image = after.get_image("image").data
     assert not torch.equal(image, before.get_image("image").data)
-    assert image.min() >= 0 and image.max() <= 1
+    assert (change == "noise") == bool(image.max() > 1)  # what lies beyond the window is the features' business
     assert torch.equal(after.get_image("labels").data, before.get_image("labels").data)
 
 

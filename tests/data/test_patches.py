@@ -52,7 +52,8 @@ def test_shape_and_type(make, patch_size, shape, augmented):
         image, labels = item[role], item[f"{role}_labels"]
         assert image.shape == labels.shape == (1, *shape)
         assert image.dtype == torch.float32 and labels.dtype == torch.int64
-        assert 0 <= image.min() and image.max() <= 1
+        assert torch.isfinite(image).all()
+        assert augmented or (0 <= image.min() and image.max() <= 1)
         assert set(labels.unique().tolist()) <= {0, *IDS}
 
 
@@ -163,6 +164,11 @@ def test_image_of_another_size_is_placed_centre_on_centre(make, tmp_path, cache)
         labels=torch.nn.functional.pad(prepared.labels, (1, 1) * 3),
     )
     assert torch.equal(patches._placed(larger).image, prepared.image)
+    smaller = dataclasses.replace(larger, image=prepared.image[:, 2:] - 1, labels=prepared.labels[:, 2:] + 1)
+    placed = patches._placed(smaller)
+    # Filled up with air and background.
+    assert placed.image.shape == prepared.image.shape and placed.image[:, 0].unique() == smaller.image.min() == -1
+    assert not placed.labels[:, 0].any()
 
 
 def subset(dataset, keep):

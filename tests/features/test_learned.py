@@ -88,6 +88,22 @@ def test_pair_logits_are_those_of_each(family):
 
 
 @FAMILIES
+def test_self_similarity_shows_what_lies_beyond_the_window(family):
+    features = family(self_similarity=True)
+    image = 3 * torch.rand(1, 1, 16, 24, 16) - 1
+    inside = image.clamp(0, 1)
+    out = features(image, "CT")
+    assert out.shape == (1, 5, 8, 12, 8)
+    assert not torch.allclose(features(inside, "CT"), out)
+    torch.nn.init.zeros_(features.descriptors.weight)  # the stem sees the window alone
+    assert torch.equal(features(inside, "CT"), features(image, "CT"))
+    # Without the stem, scale and offset of the intensities make no difference.
+    torch.nn.init.normal_(features.descriptors.weight)
+    torch.nn.init.zeros_(features.stem.branches["CT"][1][1].weight)
+    torch.testing.assert_close(features(7 * image + 3, "CT"), features(image, "CT"), rtol=1e-3, atol=1e-4)
+
+
+@FAMILIES
 def test_bfloat16_is_close(family):
     features = family()
     image = torch.rand(1, 1, 16, 16, 16)
@@ -101,7 +117,7 @@ def test_bfloat16_is_close(family):
 
 @FAMILIES
 def test_gradient_reaches_every_parameter(family):
-    features = family()
+    features = family(self_similarity=True)
     image = torch.rand(1, 1, 16, 16, 16)
     loss = sum((features(image, name) * torch.rand(1, 5, 8, 8, 8)).sum() for name in ("MR", "CT"))
     loss.backward()
@@ -134,5 +150,6 @@ def test_hand_crafted_families_take_any_modality():
 
 
 def test_raw_intensity_is_the_mean_of_its_block():
-    out = IntensityFeatures(stride=2)(torch.arange(8.0).view(1, 1, 2, 2, 2), "CT")
-    assert out.item() == 3.5
+    block = torch.arange(8.0).view(1, 1, 2, 2, 2)
+    assert IntensityFeatures(stride=2)(block / 8, "CT").item() == 3.5 / 8
+    assert IntensityFeatures(stride=2)(block - 5, "CT").item() == 2 / 8  # the window ends at 0 and at 1

@@ -12,6 +12,8 @@ def test_window():
     image = torch.tensor([-1000.0, -100.0, 0.0, 100.0, 3000.0])
     out = normalise_intensity(image, {"kind": "window", "low": -100, "high": 100})
     assert out.tolist() == [0, 0, 0.5, 1, 1]
+    out = normalise_intensity(image, {"kind": "window", "low": -100, "high": 100, "clip": False})
+    assert out.tolist() == [-4.5, 0, 0.5, 1, 15.5]
 
 
 def test_percentiles_are_those_of_the_sorted_values():

@@ -46,6 +46,15 @@ def test_outside_of_the_image_is_zero():
     out = prepare_image(bright, grid, WINDOW)
     assert out[:, 9:].abs().max() == 0
     assert out[:, :8].min() > 0.4
+    dark = Volume(bright.data - 500, bright.grid)
+    out = prepare_image(dark, grid, {**WINDOW, "low": -445, "high": 100, "clip": False})
+    assert out[:, 9:].min() == out[:, 9:].max() == out.min() < 0
+
+
+def test_contrast_beyond_the_window_is_none_for_a_network():
+    volume = Volume(200 + torch.rand(1, 8, 8, 8), Grid((8, 8, 8), np.eye(4)))
+    with pytest.raises(UserError, match="no contrast"):
+        prepare_image(volume, volume.grid, {**WINDOW, "clip": False})
 
 
 def test_transform_moves_the_sampling_points():

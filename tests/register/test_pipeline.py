@@ -211,7 +211,12 @@ def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tm
     assert run["versions"]["torch"] == torch.__version__
     assert run["settings"]["solver"]["iterations"] == 4
     assert run["settings"]["moving_modality"] == "CT"
-    assert run["settings"]["normalisation"]["CT"] == {"kind": "window", "low": -160.0, "high": 240.0}
+    assert run["settings"]["normalisation"]["CT"] == {
+        "kind": "window",
+        "low": -160.0,
+        "high": 240.0,
+        "clip": False,
+    }
     for name, path in (("fixed", fixed.image), ("moving_labels", moving.labels), ("checkpoint", checkpoint)):
         assert run["inputs"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 

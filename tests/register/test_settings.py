@@ -62,7 +62,7 @@ def test_modalities_and_spacing_of_the_checkpoint(checkpoint: Path) -> None:
 def test_without_a_checkpoint_any_modality_has_a_recipe() -> None:
     settings = resolve_settings(fixed_modality="OCT", moving_modality="CT")
     assert settings.normalisation == {"OCT": UNCLIPPED, "CT": UNCLIPPED}  # MIND-SSC needs no window
-    assert settings.display["OCT"] == {"kind": "percentile", "low": 1.0, "high": 99.0}
+    assert settings.display["OCT"] == {"kind": "percentile", "low": 1.0, "high": 99.0, "clip": True}
     assert settings.display["CT"]["kind"] == "window"
     assert resolve_settings().display["unnamed"]["kind"] == "percentile"
 
