@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,26 +114,35 @@ def write_outputs(
         write_affine(registration.initial, folder / "affine.tfm")
         if result.confidence is not None:
             write_image(result.confidence.volume, folder / CONFIDENCE, like=pair.fixed)
-    if full:
-        with watch.stage("inverse"):
-            _write_inverse(result, folder, field_formats)
-        with watch.stage("jacobian"):
-            jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
-            write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
-            del jacobian  # as large as an image
-    run = {
-        **provenance,
-        "settings": describe_settings(result.settings, result.affine, result.spacing),
-        "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
-    }
-    write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
-    with watch.stage("report"):
-        shown = (pair, result.settings, registration, result.warped, result.scores)
-        picture = registration_picture(pair, result.settings, registration, result.warped, result.confidence)
-        write_report(folder / "report.png", *shown, picture=picture)
+    # The search for the inverse and the drawing of the picture take longest, and each leaves a processor to the other.
+    with ThreadPoolExecutor(1) as helper:
+        inverse = helper.submit(_write_inverse, result, folder, field_formats) if full else None
         if full:
+            with watch.stage("jacobian"):
+                jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
+                write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
+                del jacobian  # as large as an image
+        run = {
+            **provenance,
+            "settings": describe_settings(result.settings, result.affine, result.spacing),
+            "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
+        }
+        write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
+        shown = (pair, result.settings, registration, result.warped, result.scores)
+        with watch.stage("report"):
+            picture = registration_picture(pair, result.settings, registration, result.warped, result.confidence)
+            write_report(folder / "report.png", *shown, picture=picture)
+        if inverse is not None:
+            inverse.result()
+    if full:
+        with watch.stage("report"):
             write_html_report(
-                folder / "report.html", *shown, seconds=watch.seconds, picture=picture, confidence=result.confidence
+                folder / "report.html",
+                *shown,
+                seconds=watch.seconds,
+                total=watch.total(),
+                picture=picture,
+                confidence=result.confidence,
             )
     metrics = {
         **asdict(result.scores),
@@ -145,9 +155,10 @@ def write_outputs(
 
 
 def _write_inverse(result: RegisteredPair, folder: Path, field_formats: Sequence[FieldFormat]) -> None:
-    inverse = result.inverse_displacement()
-    for kind in field_formats:
-        write_field(inverse, result.pair.moving, result.pair.fixed, folder, "inverse", kind)
+    with result.watch.stage("inverse"):
+        inverse = result.inverse_displacement()
+        for kind in field_formats:
+            write_field(inverse, result.pair.moving, result.pair.fixed, folder, "inverse", kind)
 
 
 def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mmreg_lightning.geometry.sampling import sample_at, slabs
 INVERSE_TOLERANCE_MM = 0.01
 _MAX_ITERATIONS = 60
 _POINTS_AT_ONCE = 2**17  # 3 MB of coordinates: an inverse needs a dozen such arrays
-_COARSE = 4  # pooling factor of the grid on which the search for an inverse begins
+_COARSE = 3  # pooling factor of the grid on which the search for an inverse begins
 
 
 class WorldTransform(Protocol):
