@@ -96,6 +96,7 @@ def draw_colours(pictures: Sequence[FeaturePicture]) -> Figure:
                 colour.set_title("features, common colours", fontsize=9)
             if number == 0:
                 image.set_ylabel(f"{view.name}\n{view.bottom} – {view.top}", fontsize=9)
+                image.set_xlabel(f"{view.left} – {view.right}", fontsize=9)
     return figure
 
 
@@ -124,6 +125,7 @@ def draw_effects(
         axes.set_xticks(range(len(columns)), [organs[c] for c in columns], rotation=90, fontsize=8)
         axes.set_yticks(range(len(rows)), [str(r) for r in rows], fontsize=8)
     panels[0].set_ylabel("channel (clustered)", fontsize=9)
+    figure.supxlabel("organ (left blank where the image does not show it)", fontsize=9)
     bar = figure.colorbar(image, ax=panels, extend="both")
     bar.set_label("effect size, Cohen's d (standard deviations)", fontsize=9)
     return figure
@@ -155,6 +157,7 @@ def draw_similarity(
             axes.plot(place[view.across], place[view.up], "+", color=_POINT, markersize=13, markeredgewidth=2)
             _frame(axes, picture, view)
         left.set_ylabel(f"{view.name}\n{view.bottom} – {view.top}", fontsize=9)
+        left.set_xlabel(f"{view.left} – {view.right}", fontsize=9)
         if row == 0:
             left.set_title(f"{source.title}\nthe point", fontsize=9)
             middle.set_title(f"{target.title}\nits best match", fontsize=9)
