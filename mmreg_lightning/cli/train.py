@@ -106,8 +106,8 @@ def train(config: DictConfig) -> dict[str, float]:
     with tracking(loggers) as runs:
         if runs:
             callbacks.append(OrganTable())
-        precision = resolve_precision(settings["trainer"]["precision"], settings["trainer"]["accelerator"])
-        chosen = {**settings["trainer"], "precision": precision}
+        chosen = dict(settings["trainer"])
+        chosen["precision"] = resolve_precision(chosen.get("precision"), chosen.get("accelerator", "auto"))
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
         for logger in loggers:
             logger.log_hyperparams(settings)
