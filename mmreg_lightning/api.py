@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.inputs import checked_pair
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
 from mmreg_lightning.pipeline import read_model, register_data
+from mmreg_lightning.registration import Stopwatch
 from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
@@ -90,7 +92,9 @@ class Registered:
         """
         check_free(folder, OUTPUTS, overwrite)
         with new_output_dir(folder) as out:
-            write_outputs(self.details, out, describe_run(self.files, "mmreg_lightning.register"), field_formats)
+            # Neither the time that has passed since the registration counts, nor what was written before.
+            details = dataclasses.replace(self.details, watch=Stopwatch(self.details.watch.seconds))
+            write_outputs(details, out, describe_run(self.files, "mmreg_lightning.register"), field_formats)
         return out
 
     def _image(self, volume: Volume | None, like: Volume) -> Any:

@@ -42,7 +42,7 @@ OUTPUTS = (
     "report.html",
     "metrics.json",
 )
-"""All files that can come out, in the order in which they are written: where the last one lies, all others do."""
+"""All files that can come out; the last one is written last: where it lies, all others do."""
 CONFIDENCE = "confidence.nii.gz"
 """Comes out besides, where a confidence was asked for."""
 
@@ -115,6 +115,7 @@ def write_outputs(
         if result.confidence is not None:
             write_image(result.confidence.volume, folder / CONFIDENCE, like=pair.fixed)
     # The search for the inverse and the drawing of the picture take longest, and each leaves a processor to the other.
+    # Whoever is interrupted waits for the end of the search: seconds, after which nothing is half-written.
     with ThreadPoolExecutor(1) as helper:
         inverse = helper.submit(_write_inverse, result, folder, field_formats) if full else None
         if full:

@@ -8,7 +8,7 @@ import torch
 
 
 def resolve_precision(precision: Any, accelerator: str) -> Any:
-    """``auto`` is ``bf16-mixed`` where the processor multiplies bfloat16 in hardware, else ``32-true``.
+    """``auto`` is ``bf16-mixed`` on GPUs and x86 processors that multiply bfloat16 in hardware, else ``32-true``.
 
     Elsewhere bfloat16 is emulated, which takes longer than single precision.
 

@@ -28,11 +28,15 @@ from mmreg_lightning.solvers.protocol import Progress, Solver
 
 
 class Stopwatch:
-    """Wall-clock seconds of named stages."""
+    """Wall-clock seconds of named stages; two stages of different names may run at once, in two threads.
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._start = time.perf_counter()
+    Args:
+        seconds: of stages that ended before; the time between then and now does not count.
+    """
+
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = dict(seconds or {})
+        self._start = time.perf_counter() - sum(self.seconds.values())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -44,7 +48,7 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def total(self) -> float:
-        """Seconds since this stopwatch was made."""
+        """Seconds since this stopwatch was made, and those of the stages before."""
         return time.perf_counter() - self._start
 
 

@@ -10,8 +10,9 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 
@@ -86,6 +87,8 @@ def train(config: DictConfig) -> dict[str, float]:
         raise UserError(f"seed={settings['seed']}: must be a whole number")
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = instantiate(settings["data"])
+    if settings["features"].get("self_similarity"):
+        check_unclipped({name: data.normalisation[name] for name in data.modalities})
     module = DescentModule(
         **{group: settings[group] for group in ("features", "descent", "loss", "training", "optimizer", "solver")},
         modalities=data.modalities,
@@ -110,7 +113,7 @@ def train(config: DictConfig) -> dict[str, float]:
         chosen["precision"] = resolve_precision(chosen.get("precision"), chosen.get("accelerator", "auto"))
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
         for logger in loggers:
-            logger.log_hyperparams(settings)
+            logger.log_hyperparams({**settings, "trainer": chosen})
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
@@ -191,6 +194,20 @@ def resolve_ckpt_path(path: str | None, output_dir: str) -> str | None:
     return str(Path(output_dir) / "last.ckpt") if path == "last" else path
 
 
+def check_unclipped(recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that descriptors see what lies beyond the intensity window: on clipped images they agree with nothing.
+
+    Raises:
+        UserError: a modality's recipe clips.
+    """
+    for name, recipe in recipes.items():
+        if recipe.get("clip", True):
+            raise UserError(
+                f"data.normalisation.{name}={dict(recipe)}: needs 'clip: false', because features.self_similarity "
+                "looks beyond the window (or set features.self_similarity=false)"
+            )
+
+
 def prepare_output(folder: str, ckpt_path: str | None) -> Path:
     """The folder of the run; an earlier run's log of metrics is put aside, because Lightning's logger starts anew.
 
@@ -226,6 +243,11 @@ def check_checkpoint(path: str | None, module: nn.Module, max_steps: int | None)
     except (pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
     except RuntimeError as error:
+        if "descriptors" in str(error):
+            raise UserError(
+                f"ckpt_path={path}: was trained with another features.self_similarity (checkpoints from before there "
+                "was this setting: false)"
+            ) from error
         raise UserError(
             f"ckpt_path={path}: its weights do not fit the features of this configuration; repeat the "
             "overrides of the first run (its config.yaml holds them)"

@@ -109,8 +109,9 @@ class LearnedFeatures(nn.Module):
         if self.descriptors is not None:
             # Differences of patches are small: not in the eight bits of bfloat16.
             with torch.autocast(image.device.type, enabled=False):
-                seen = pool(mind_ssc(image, radius=1, dilation=1), self.stride)
-            out = out + self.descriptors((4 * seen - 2).contiguous(memory_format=layout))  # from about [0.2, 0.8]
+                seen = pool(mind_ssc(image.float(), radius=1, dilation=1), self.stride)
+            centred = (4 * seen - 2).to(image.dtype)  # from about [0.2, 0.8]
+            out = out + self.descriptors(centred.contiguous(memory_format=layout))
         return out
 
     def activate(self, logits: Tensor) -> Tensor:

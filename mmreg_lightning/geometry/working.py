@@ -50,7 +50,8 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
             identity.
 
     Returns:
-        (1, I, J, K) on ``grid``, in [0, 1] where the recipe clips; outside the image the darkest value, 0 if it clips.
+        (1, I, J, K) on ``grid``, in [0, 1] where the recipe clips; outside the image its darkest value, or 0 if that
+        is less.
 
     Raises:
         UserError: no contrast is left within the recipe's window.

@@ -210,7 +210,7 @@ def transform_displacement(transform: WorldTransform, grid: Grid) -> Tensor:
     there = AffineTransform(grid.affine)
     out = torch.empty(1, 3, *grid.shape)
     if isinstance(transform, InverseFieldTransform) and min(grid.shape) >= 2 * _COARSE * _COARSE:
-        # Most steps of the search are taken for one voxel in 64; all others begin next to their place.
+        # Most steps of the search are taken for one voxel in 27; all others begin next to their place.
         coarse = grid.pooled(_COARSE)
         guess = FieldTransform(transform_displacement(transform, coarse)[0], coarse)
         transform = InverseFieldTransform(transform.field, guess)

@@ -68,7 +68,9 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     here = Path(__file__).resolve().parents[1] if folder is None else folder
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", check=True)
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=True
+        )
         return done.stdout.strip()
 
     try:

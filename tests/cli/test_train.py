@@ -15,6 +15,7 @@ import yaml
 
 from mmreg_lightning.cli.train import check_checkpoint, entry
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.cnn import CNNFeatures
 
 TINY = ["data.spacing=12", "features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1"]
 COMMAND = [sys.executable, "-c", "from mmreg_lightning.cli.train import entry; entry()"]
@@ -54,6 +55,7 @@ def call(phantom, cache_dir, tmp_path, monkeypatch, capsys, hydra_logging):
         (["data.organs=[brain]"], "'brain'"),
         (["data.spacing=-1"], "data.spacing=-1"),
         (["data.normalisation.CT.kind=zscore"], "kind must be"),
+        (["data.normalisation.CT.clip=true"], "needs 'clip: false', because features.self_similarity"),
         (["seed=abc"], "seed=abc"),
         (["data.patch_size=99"], "data.patch_size=99: larger than the images"),
     ],
@@ -116,6 +118,15 @@ def test_a_training_shorter_than_an_epoch_has_a_best_checkpoint(call, tmp_path):
     assert code == 0
     for name in ("best.ckpt", "last.ckpt"):
         assert torch.load(tmp_path / "out" / name, weights_only=True)["global_step"] == 1
+
+
+def test_a_training_from_before_the_network_saw_self_similarity(tmp_path):
+    module = torch.nn.ModuleDict({"features": CNNFeatures(["CT"], self_similarity=True)})
+    old = tmp_path / "old.ckpt"
+    weights = {name: value for name, value in module.state_dict().items() if "descriptors" not in name}
+    torch.save({"state_dict": weights, "global_step": 1}, old)
+    with pytest.raises(UserError, match="another features.self_similarity"):
+        check_checkpoint(str(old), module, 10)
 
 
 def test_checkpoints_that_cannot_be_resumed(tmp_path):

@@ -79,8 +79,9 @@ def test_shared_stem_is_one(family):
 
 
 @FAMILIES
-def test_pair_logits_are_those_of_each(family):
-    features = family()
+@pytest.mark.parametrize("self_similarity", [False, True])
+def test_pair_logits_are_those_of_each(family, self_similarity):
+    features = family(self_similarity=self_similarity)
     fixed, moving = torch.rand(2, 2, 1, 16, 16, 16)
     f, m = features.pair_logits(fixed, moving, ("MR", "CT"))
     torch.testing.assert_close(f, features.logits(fixed, "MR"), rtol=1e-4, atol=1e-4)
@@ -104,8 +105,9 @@ def test_self_similarity_shows_what_lies_beyond_the_window(family):
 
 
 @FAMILIES
-def test_bfloat16_is_close(family):
-    features = family()
+@pytest.mark.parametrize("self_similarity", [False, True])
+def test_bfloat16_is_close(family, self_similarity):
+    features = family(self_similarity=self_similarity)
     image = torch.rand(1, 1, 16, 16, 16)
     exact = features(image, "CT")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -113,6 +115,8 @@ def test_bfloat16_is_close(family):
     assert out.dtype == torch.float32
     assert torch.isfinite(out).all()
     assert (out - exact).abs().mean() < 0.02  # features lie in [0, 1]; bfloat16 has 8 bits
+    half = features.to(torch.bfloat16)(image.bfloat16(), "CT")
+    assert (half - exact).abs().mean() < 0.03
 
 
 @FAMILIES

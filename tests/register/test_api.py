@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,14 @@ def test_the_transform_goes_there_and_back_and_is_written(scenes: tuple[Any, Any
     assert run["inputs"]["moving_labels"]["path"] == str(moving.labels)
     with pytest.raises(UserError, match="--overwrite"):
         result.write(tmp_path / "out")
+    # The time between the registration and the writing counts for nothing, nor does an earlier writing.
+    time.sleep(2)
+    seconds = [
+        json.loads((result.write(tmp_path / name) / "metrics.json").read_text(encoding="utf-8"))["seconds"]
+        for name in ("again", "and_again")
+    ]
+    assert all(each["total"] <= sum(each.values()) - each["total"] + 0.5 for each in seconds)
+    assert seconds[1]["write"] < 1.8 * seconds[0]["write"] + 0.1
 
 
 def test_what_cannot_be_used(scenes: tuple[Any, Any]) -> None:

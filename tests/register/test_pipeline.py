@@ -244,6 +244,19 @@ def test_old_results_are_replaced_only_on_request(write_scene: Callable, tmp_pat
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["dice_before"] is None
 
 
+@pytest.mark.parametrize("step", ["_write_inverse", "write_report"])
+def test_what_fails_while_files_are_written_leaves_no_result(
+    step: str, write_scene: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(f"mmreg_lightning.outputs.{step}", fail)
+    with pytest.raises(OSError, match="no space left"):
+        register_files(PairFiles(write_scene("f").image, write_scene("m").image), tmp_path / "out", overrides=QUICK)
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
 class RecordingSolver:
     """Remembers the weight it was given, and moves nothing."""
 
