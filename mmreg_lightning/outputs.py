@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ OUTPUTS = (
     "report.html",
     "metrics.json",
 )
-"""All files that can come out; the last one is written last: where it lies, all others do."""
+"""All files that can come out, in the order in which they are written: where the last one lies, all others do."""
 CONFIDENCE = "confidence.nii.gz"
 """Comes out besides, where a confidence was asked for."""
 
@@ -114,36 +113,26 @@ def write_outputs(
         write_affine(registration.initial, folder / "affine.tfm")
         if result.confidence is not None:
             write_image(result.confidence.volume, folder / CONFIDENCE, like=pair.fixed)
-    # The search for the inverse and the drawing of the picture take longest, and each leaves a processor to the other.
-    # Whoever is interrupted waits for the end of the search: seconds, after which nothing is half-written.
-    with ThreadPoolExecutor(1) as helper:
-        inverse = helper.submit(_write_inverse, result, folder, field_formats) if full else None
-        if full:
-            with watch.stage("jacobian"):
-                jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
-                write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
-                del jacobian  # as large as an image
-        run = {
-            **provenance,
-            "settings": describe_settings(result.settings, result.affine, result.spacing),
-            "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
-        }
-        write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
-        shown = (pair, result.settings, registration, result.warped, result.scores)
-        with watch.stage("report"):
-            picture = registration_picture(pair, result.settings, registration, result.warped, result.confidence)
-            write_report(folder / "report.png", *shown, picture=picture)
-        if inverse is not None:
-            inverse.result()
     if full:
-        with watch.stage("report"):
+        with watch.stage("inverse"):
+            _write_inverse(result, folder, field_formats)
+        with watch.stage("jacobian"):
+            jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
+            write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
+            del jacobian  # as large as an image
+    run = {
+        **provenance,
+        "settings": describe_settings(result.settings, result.affine, result.spacing),
+        "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
+    }
+    write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
+    with watch.stage("report"):
+        shown = (pair, result.settings, registration, result.warped, result.scores)
+        picture = registration_picture(pair, result.settings, registration, result.warped, result.confidence)
+        write_report(folder / "report.png", *shown, picture=picture)
+        if full:
             write_html_report(
-                folder / "report.html",
-                *shown,
-                seconds=watch.seconds,
-                total=watch.total(),
-                picture=picture,
-                confidence=result.confidence,
+                folder / "report.html", *shown, seconds=watch.seconds, picture=picture, confidence=result.confidence
             )
     metrics = {
         **asdict(result.scores),
@@ -156,10 +145,9 @@ def write_outputs(
 
 
 def _write_inverse(result: RegisteredPair, folder: Path, field_formats: Sequence[FieldFormat]) -> None:
-    with result.watch.stage("inverse"):
-        inverse = result.inverse_displacement()
-        for kind in field_formats:
-            write_field(inverse, result.pair.moving, result.pair.fixed, folder, "inverse", kind)
+    inverse = result.inverse_displacement()
+    for kind in field_formats:
+        write_field(inverse, result.pair.moving, result.pair.fixed, folder, "inverse", kind)
 
 
 def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, Any]:

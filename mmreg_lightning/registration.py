@@ -28,7 +28,7 @@ from mmreg_lightning.solvers.protocol import Progress, Solver
 
 
 class Stopwatch:
-    """Wall-clock seconds of named stages; two stages of different names may run at once, in two threads.
+    """Wall-clock seconds of named stages.
 
     Args:
         seconds: of stages that ended before; the time between then and now does not count.

@@ -63,7 +63,6 @@ def write_html_report(
     scores: Scores,
     *,
     seconds: Mapping[str, float],
-    total: float,
     picture: PairPicture | None = None,
     confidence: Assessment | None = None,
 ) -> None:
@@ -73,7 +72,6 @@ def write_html_report(
         path, pair, settings, registration, warped, picture: see ``write_report``.
         scores: for the tables.
         seconds: of the stages so far, by name.
-        total: seconds so far; less than their sum where two stages ran at once.
         confidence: where it was asked for; one that is low is the first note.
     """
     if picture is None:
@@ -88,7 +86,7 @@ def write_html_report(
             "The moving image before the deformation is shown under the affine alignment that preceded it; the numbers "
             "before are as the headers place the images."
         )
-    tables = score_tables(scores, seconds, total)
+    tables = score_tables(scores, seconds)
     if confidence is not None:
         rows = [
             ("Confidence (expected Dice)", f"{confidence.case:.2f}"),
@@ -101,13 +99,12 @@ def write_html_report(
     write_page(path, picture, pair.fixed.grid, _title(pair), tables, notes, settings.label_names)
 
 
-def score_tables(scores: Scores, seconds: Mapping[str, float], total: float) -> list[Table]:
+def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[Table]:
     """The numbers of a registration as text: the measures, Dice of each organ where there are labels, seconds.
 
     Args:
         scores: what was measured; what was not is left out.
         seconds: by stage.
-        total: see ``write_html_report``.
     """
     measures = []
     organs = []
@@ -120,6 +117,7 @@ def score_tables(scores: Scores, seconds: Mapping[str, float], total: float) -> 
         ]
     if scores.tre_mm_before is not None and scores.tre_mm_after is not None:
         measures.append(("Landmark error (TRE), mm", f"{scores.tre_mm_before:.2f}", f"{scores.tre_mm_after:.2f}"))
+    total = sum(seconds.values())
     measures += [
         ("Folds, % of voxels", _NONE, f"{scores.folds_percent:.3f}"),
         ("SD of log J", _NONE, f"{scores.sdlogj:.3f}"),
