@@ -66,6 +66,7 @@ def train(config: DictConfig) -> dict[str, float]:
         UserError: the configuration or the data set cannot be used.
     """
     import pytorch_lightning as pl
+    import torch
     from omegaconf import OmegaConf
 
     from mmreg_lightning.build import instantiate
@@ -117,6 +118,9 @@ def train(config: DictConfig) -> dict[str, float]:
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
+        threads = torch.get_num_threads()
+        # Threads wait for each other: one that shares its processor with a loading process holds up all.
+        torch.set_num_threads(max(1, threads - data.num_workers))
         try:
             trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
             save_last_steps(trainer, module, data)
@@ -125,6 +129,8 @@ def train(config: DictConfig) -> dict[str, float]:
             if trainer.interrupted:
                 raise KeyboardInterrupt from stop
             raise
+        finally:
+            torch.set_num_threads(threads)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
             record = RunRecord(
