@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.learned import LearnedFeatures
 

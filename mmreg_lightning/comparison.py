@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from mmreg_lightning.build import instantiate
 from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.comparison_inputs import OUTPUTS, check_fits, select_pairs
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache, pair_trust
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.targets import LabelFeatures, paired_targets

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning import __version__
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.descent.agreement import descent_agreement
 from mmreg_lightning.descent.losses import DescentLoss, mean_cosine
 from mmreg_lightning.descent.organ_loss import organ_loss

@@ -23,9 +23,9 @@ from mmreg_lightning.geometry.transform_files import write_affine
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, transform_displacement
 from mmreg_lightning.inputs import PairData
-from mmreg_lightning.memory import peak_memory_mb
 from mmreg_lightning.registration import Registration, Stopwatch
 from mmreg_lightning.report import registration_picture, write_html_report, write_report
+from mmreg_lightning.runtime import peak_memory_mb
 from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import Settings
 

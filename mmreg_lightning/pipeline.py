@@ -16,7 +16,6 @@ from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.confidence.assess import Assessment, assess
 from mmreg_lightning.confidence.cues import cues_of
 from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, read_confidence
-from mmreg_lightning.device import resolve_device
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import check_free, new_output_dir
 from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat
@@ -28,6 +27,7 @@ from mmreg_lightning.initial_affine import AFFINES
 from mmreg_lightning.inputs import PairData, PairFiles, read_pair
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, calibrated_setting, describe_run, write_outputs
 from mmreg_lightning.registration import Registration, Stopwatch, extract_features, register_pair, solve_pair
+from mmreg_lightning.runtime import resolve_device
 from mmreg_lightning.scores import Scores, score
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 from mmreg_lightning.solvers.protocol import Progress

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.descent.agreement import descent_agreement
 from mmreg_lightning.functional.resize import resize_displacement
 from mmreg_lightning.functional.warp import warp

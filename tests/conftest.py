@@ -37,9 +37,9 @@ def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from mmreg_lightning.config import CONF_DIR
     from mmreg_lightning.data.learn2reg import Learn2RegDataset
     from mmreg_lightning.module import DescentModule
-    from mmreg_lightning.paths import CONF_DIR
 
     overrides = ["features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1", "data.root=x"]
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):

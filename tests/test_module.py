@@ -14,9 +14,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
+from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.module import DescentModule, learning_rate_share
-from mmreg_lightning.paths import CONF_DIR
 
 SHRUNK = {
     "unet": ["features.widths=[8,8]"],

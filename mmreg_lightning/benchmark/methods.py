@@ -11,15 +11,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.field_evaluation import read_field
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.inputs import PairData
-from mmreg_lightning.memory import peak_memory_mb, reset_peak_memory
 from mmreg_lightning.peers.process import run_peer
 from mmreg_lightning.registration import FeaturePair, extract_features, solve_pair
+from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
 from mmreg_lightning.settings import default_spacing
 from mmreg_lightning.tuning import with_setting
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmreg_lightning.benchmark.methods import FeatureFamily, FeatureMethod, PeerMethod
-from mmreg_lightning.build import instantiate
 from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.comparison_inputs import check_fits
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError, positive_int
 from mmreg_lightning.peers.registry import PEERS, peer_version

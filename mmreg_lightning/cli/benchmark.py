@@ -12,7 +12,7 @@ import hydra
 from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli._hydra import plain, run_hydra
 from mmreg_lightning.cli._progress import progress_bar
-from mmreg_lightning.paths import CONF_DIR
+from mmreg_lightning.config import CONF_DIR
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

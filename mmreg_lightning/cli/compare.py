@@ -64,8 +64,8 @@ def write_comparison(
     """Run the comparison under a progress bar, write its page, print its table."""
     from mmreg_lightning.comparison import compare
     from mmreg_lightning.comparison_report import method_note, results_table, write_comparison_report
+    from mmreg_lightning.config import CACHE_DIR
     from mmreg_lightning.pages import markdown_table
-    from mmreg_lightning.paths import CACHE_DIR
 
     with progress_bar("tuning", "registering") as progress:
         comparison = compare(

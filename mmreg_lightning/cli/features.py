@@ -96,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"Best match of the point: voxel {match}")
         print(f"Results: {arguments.out / 'features.html'}")
         return
+    from mmreg_lightning.config import CACHE_DIR
     from mmreg_lightning.interpret.study_report import summary_table
     from mmreg_lightning.pages import markdown_table
-    from mmreg_lightning.paths import CACHE_DIR
 
     with progress_bar("images", "retrieval", "displacements") as progress:
         summary = write_feature_study(

@@ -19,9 +19,9 @@ import hydra
 from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli._hydra import plain, run_hydra
 from mmreg_lightning.cli._last_steps import save_last_steps
+from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
-from mmreg_lightning.paths import CONF_DIR
 from mmreg_lightning.sweep.record import FAILURE, RunRecord, fingerprint, finished_run, write_failure, write_record
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ def train(config: DictConfig) -> dict[str, float]:
     import torch
     from omegaconf import OmegaConf
 
-    from mmreg_lightning.build import instantiate
+    from mmreg_lightning.config import instantiate
     from mmreg_lightning.module import DescentModule
-    from mmreg_lightning.precision import resolve_precision
+    from mmreg_lightning.runtime import resolve_precision
     from mmreg_lightning.tracking.description import describe, summarise
     from mmreg_lightning.tracking.identity import identified
     from mmreg_lightning.tracking.lineage import log_results, use_data_set

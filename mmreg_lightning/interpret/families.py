@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning import pages
-from mmreg_lightning.build import instantiate
 from mmreg_lightning.checkpoint import TrainedModel
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
 from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.step import DescentStep

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mmreg_lightning.analysis.effect_size import effect_sizes
 from mmreg_lightning.analysis.retrieval import sample_features
-from mmreg_lightning.device import resolve_device
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.frames import transform_points
@@ -23,6 +22,7 @@ from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.geometry.working import prepare_image, working_grid
 from mmreg_lightning.pipeline import check_working_size
+from mmreg_lightning.runtime import resolve_device
 from mmreg_lightning.settings import Settings, default_spacing
 
 

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from mmreg_lightning.memory import peak_memory_mb
 from mmreg_lightning.peers.registry import PEERS
+from mmreg_lightning.runtime import peak_memory_mb
 
 
 def main(arguments: list[str]) -> None:

@@ -14,7 +14,7 @@ from clock import process, python
 SIZE = (192, 160, 192)
 _COMMON = """
 import json, sys, time, torch
-from mmreg_lightning.memory import peak_memory_mb, reset_peak_memory
+from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
 torch.set_num_threads(int(sys.argv[1]))
 torch.manual_seed(1)
 describe(torch.rand(1, 1, 32, 32, 32))

@@ -13,7 +13,7 @@ import torch
 from mmreg_lightning.descent.regularisers import GaussianRegulariser
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.functional.smooth import gaussian_smooth
-from mmreg_lightning.memory import peak_memory_mb, reset_peak_memory
+from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
 from mmreg_lightning.solvers.demons import DemonsSolver
 
 BASE = {"side": 64, "channels": 16, "iterations": 20, "threads": 2}

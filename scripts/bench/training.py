@@ -17,11 +17,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.descent.targets import paired_targets
 from mmreg_lightning.descent.unrolled import unrolled_descent
 from mmreg_lightning.module import DescentModule
-from mmreg_lightning.paths import CONF_DIR
 
 SUBJECTS, SIZE, STEPS = 8, (64, 56, 64), 20
 

@@ -184,7 +184,7 @@ def test_shipped_configuration_names_what_there_is(phantom):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from mmreg_lightning.paths import CONF_DIR
+    from mmreg_lightning.config import CONF_DIR
     from mmreg_lightning.settings import solver_config
     from mmreg_lightning.tuning import with_setting
 

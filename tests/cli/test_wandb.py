@@ -15,7 +15,7 @@ import pytest
 import yaml
 from wandb import wandb_agent
 
-from mmreg_lightning.paths import CONF_DIR
+from mmreg_lightning.config import CONF_DIR
 
 COMMAND = [sys.executable, "-c", "from mmreg_lightning.cli.train import entry; entry()"]
 REPOSITORY = Path(__file__).resolve().parents[2]

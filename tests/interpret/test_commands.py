@@ -101,7 +101,7 @@ def test_mind_ssc_of_one_image(phantom, tmp_path):
 
 @pytest.mark.slow
 def test_a_data_set(trained, phantom, cache_dir, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mmreg_lightning.paths.CACHE_DIR", cache_dir)
+    monkeypatch.setattr("mmreg_lightning.config.CACHE_DIR", cache_dir)
     out = tmp_path / "out"
     main(["--data", str(phantom), "--checkpoint", str(trained), "--out", str(out), "--descent-pairs", "1"])
     assert {path.name for path in out.iterdir()} == {*study_report.OUTPUTS}

@@ -73,8 +73,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from mmreg_lightning.config import CONF_DIR
     from mmreg_lightning.module import DescentModule
-    from mmreg_lightning.paths import CONF_DIR
 
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         config = compose("train", overrides=["data=learn2reg", "features=unet", "data.root=nowhere"])

@@ -8,10 +8,10 @@ import torch
 import yaml
 
 from mmreg_lightning.confidence.calibrate import calibration_perturbations
+from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.inputs import pair_files, read_pair
-from mmreg_lightning.paths import CONF_DIR
 from mmreg_lightning.robustness.perturbed import KINDS, perturb, read_perturbations
 
 SHIPPED = yaml.safe_load((CONF_DIR / "robustness" / "default.yaml").read_text(encoding="utf-8"))["perturbations"]

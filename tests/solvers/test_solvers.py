@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.metrics.jacobian import jacobian_statistics

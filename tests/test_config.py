@@ -7,8 +7,13 @@ from fractions import Fraction
 import pytest
 from omegaconf import OmegaConf
 
-from mmreg_lightning.build import instantiate
+from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.errors import UserError
+
+
+def test_configuration_folder():
+    assert CONF_DIR.is_absolute()
+    assert CONF_DIR.name == "conf" and CONF_DIR.is_dir()
 
 
 def test_builds_the_target():

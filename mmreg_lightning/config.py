@@ -1,14 +1,21 @@
-"""Building objects from configuration: the one call of ``hydra.utils.instantiate``."""
+"""The configuration: the folder that holds it, and building objects from it."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.errors import InstantiationException
-from omegaconf.errors import OmegaConfBaseException
-
 from mmreg_lightning.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""Inside the package in a wheel, beside it in a checkout or an editable install.
+
+Absolute, for ``@hydra.main(config_path=str(CONF_DIR))``; ``pkg://`` would not find it in a checkout.
+"""
+CACHE_DIR = Path(os.environ.get("MMREG_CACHE", "~/.cache/mmreg_lightning")).expanduser()
+"""Where prepared images are kept, as ``data.cache_dir`` of the configuration."""
 
 
 def instantiate(config: Any, **kwargs: Any) -> Any:
@@ -22,6 +29,10 @@ def instantiate(config: Any, **kwargs: Any) -> Any:
         UserError: a target cannot be imported, a value cannot be resolved, or the target refuses its
             arguments; the sentence names the key or the target, and the cause.
     """
+    import hydra
+    from hydra.errors import InstantiationException
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         return hydra.utils.instantiate(config, **kwargs)
     except InstantiationException as error:
@@ -30,7 +41,7 @@ def instantiate(config: Any, **kwargs: Any) -> Any:
         raise UserError(f"The configuration cannot be read: {_one_line(error)}") from error
 
 
-def _sentence(error: InstantiationException) -> str:
+def _sentence(error: Exception) -> str:
     """One sentence from Hydra's message of several lines: what failed, why, and the configuration key."""
     lines = str(error).splitlines()
     what = lines[0].partition(", set env var")[0].rstrip(":")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmreg_lightning.precision import resolve_precision
+from mmreg_lightning.runtime import resolve_precision
 
 
 @pytest.mark.parametrize(("avx512", "amx", "expected"), [(0, 0, "32-true"), (1, 0, "bf16-mixed"), (0, 1, "bf16-mixed")])
