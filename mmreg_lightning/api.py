@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mmreg_lightning.files import check_free, new_output_dir
-from mmreg_lightning.geometry.field_formats import FieldFormat
-from mmreg_lightning.geometry.images import mask_of_labels
-from mmreg_lightning.geometry.in_memory import Library, image_for, library_of, volume_of
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.inputs import checked_pair
+from mmreg_lightning.io.field_formats import FieldFormat
+from mmreg_lightning.io.images import mask_of_labels
+from mmreg_lightning.io.in_memory import Library, image_for, library_of, volume_of
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
 from mmreg_lightning.pipeline import read_model, register_data
 from mmreg_lightning.registration import Stopwatch

@@ -12,12 +12,8 @@ from torch import Tensor
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
-from mmreg_lightning.geometry.field_formats import field_name
-from mmreg_lightning.geometry.images import load_array, read_image, read_labels, write_image
 from mmreg_lightning.geometry.native import NativeGrid
-from mmreg_lightning.geometry.point_files import PointsFrame, is_point_file, read_points
 from mmreg_lightning.geometry.transform import vote_labels, warp_volume
-from mmreg_lightning.geometry.transform_files import read_transform
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import (
     ChainTransform,
@@ -25,6 +21,10 @@ from mmreg_lightning.geometry.world_transforms import (
     map_points,
     transform_displacement,
 )
+from mmreg_lightning.io.field_formats import field_name
+from mmreg_lightning.io.images import load_array, read_image, read_labels, write_image
+from mmreg_lightning.io.points import PointsFrame, is_point_file, read_points
+from mmreg_lightning.io.transforms import read_transform
 
 Labels = Literal["nearest", "vote"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmreg_lightning.geometry.l2r_fields import to_l2r
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.inputs import PairData
+from mmreg_lightning.io.l2r_fields import to_l2r
 from mmreg_lightning.metrics.learn2reg import learn2reg_measures
 from mmreg_lightning.metrics.surface import surface_distances
 from mmreg_lightning.scores import score

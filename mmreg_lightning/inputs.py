@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.images import read_image, read_labels, read_mask
-from mmreg_lightning.geometry.point_files import read_point_table
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
+from mmreg_lightning.io.images import read_image, read_labels, read_mask
+from mmreg_lightning.io.points import read_point_table
 
 
 @dataclass(frozen=True)

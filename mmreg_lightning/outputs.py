@@ -17,12 +17,12 @@ from mmreg_lightning import __version__
 from mmreg_lightning.confidence.assess import Assessment
 from mmreg_lightning.files import remove_outputs, sha256, write_json, write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
-from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
-from mmreg_lightning.geometry.images import write_image
-from mmreg_lightning.geometry.transform_files import write_affine
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, transform_displacement
 from mmreg_lightning.inputs import PairData
+from mmreg_lightning.io.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
+from mmreg_lightning.io.images import write_image
+from mmreg_lightning.io.transforms import write_affine
 from mmreg_lightning.registration import Registration, Stopwatch
 from mmreg_lightning.report import registration_picture, write_html_report, write_report
 from mmreg_lightning.runtime import peak_memory_mb

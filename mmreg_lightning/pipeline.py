@@ -18,13 +18,13 @@ from mmreg_lightning.confidence.cues import cues_of
 from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, read_confidence
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import check_free, new_output_dir
-from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, FieldFormat
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.transform import warp_volume
-from mmreg_lightning.geometry.transform_files import TRANSFORM_SUFFIXES, read_affine
 from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.initial_affine import AFFINES
 from mmreg_lightning.inputs import PairData, PairFiles, read_pair
+from mmreg_lightning.io.field_formats import FIELD_FORMATS, FieldFormat
+from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, read_affine
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, calibrated_setting, describe_run, write_outputs
 from mmreg_lightning.registration import Registration, Stopwatch, extract_features, register_pair, solve_pair
 from mmreg_lightning.runtime import resolve_device

@@ -26,10 +26,10 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.files import ensure_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import read_image, write_image
-from mmreg_lightning.geometry.transform_files import read_affine
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.initial_affine import Affine
+from mmreg_lightning.io.images import read_image, write_image
+from mmreg_lightning.io.transforms import read_affine
 from mmreg_lightning.registration import extract_features
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 

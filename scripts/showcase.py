@@ -14,10 +14,10 @@ import numpy as np
 
 from mmreg_lightning.cli.register import main as register
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import read_image, read_labels, save_array
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.images import read_image, read_labels, save_array
 
 
 def write(volume: Volume, folder: Path, name: str, axes: str = "RAS") -> Path:

@@ -24,7 +24,7 @@ from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
-from mmreg_lightning.geometry.images import read_image
+from mmreg_lightning.io.images import read_image
 from mmreg_lightning.outputs import calibrated_setting
 from mmreg_lightning.robustness.perturbed import Perturbation, read_perturbations
 from mmreg_lightning.settings import Settings, default_spacing

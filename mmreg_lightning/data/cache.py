@@ -19,10 +19,10 @@ from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.functional.resize import pool_weight
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import read_image, read_labels
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
+from mmreg_lightning.io.images import read_image, read_labels
 
 FORMAT = 2  # raise it when the preprocessing changes, so that old files are not taken for new ones
 

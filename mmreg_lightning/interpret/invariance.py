@@ -19,10 +19,10 @@ from mmreg_lightning.analysis.retrieval import best_matches, sample_features, su
 from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
 from mmreg_lightning.functional.resize import resize
 from mmreg_lightning.geometry.frames import transform_points
-from mmreg_lightning.geometry.images import read_image
-from mmreg_lightning.geometry.point_files import read_point_table
 from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.interpret.families import Family
+from mmreg_lightning.io.images import read_image
+from mmreg_lightning.io.points import read_point_table
 
 Row = dict[str, Any]
 PROBE_VOXELS = 100  # of each organ in each image

@@ -17,10 +17,10 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import read_image, read_labels
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.geometry.working import prepare_image, working_grid
+from mmreg_lightning.io.images import read_image, read_labels
 from mmreg_lightning.pipeline import check_working_size
 from mmreg_lightning.runtime import resolve_device
 from mmreg_lightning.settings import Settings, default_spacing

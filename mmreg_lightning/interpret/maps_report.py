@@ -12,10 +12,10 @@ import torch
 
 from mmreg_lightning.analysis.effect_size import clustered_order
 from mmreg_lightning.files import atomic_path, write_json, write_rows
-from mmreg_lightning.geometry.images import save_array, write_image
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.interpret.maps import MappedImage, Similarity, organ_effects
+from mmreg_lightning.io.images import save_array, write_image
 from mmreg_lightning.pages import figure_png
 from mmreg_lightning.pictures.colours import pca_colours
 from mmreg_lightning.pictures.feature_figures import (

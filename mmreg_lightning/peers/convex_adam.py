@@ -23,10 +23,10 @@ class ConvexAdamPeer:
         import torch
         from convexAdam.convex_adam_MIND import convex_adam_pt
 
-        from mmreg_lightning.geometry.fields import write_itk_field
-        from mmreg_lightning.geometry.images import read_image
-        from mmreg_lightning.geometry.l2r_fields import from_l2r
         from mmreg_lightning.geometry.resample import resample_volume
+        from mmreg_lightning.io.images import read_image
+        from mmreg_lightning.io.itk_fields import write_itk_field
+        from mmreg_lightning.io.l2r_fields import from_l2r
 
         torch.set_num_threads(threads)
         target = read_image(fixed)

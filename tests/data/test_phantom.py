@@ -322,8 +322,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
     from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
     from mmreg_lightning.data.phantom.truth import true_displacement
-    from mmreg_lightning.geometry.images import read_image
-    from mmreg_lightning.geometry.point_files import read_point_table
+    from mmreg_lightning.io.images import read_image
+    from mmreg_lightning.io.points import read_point_table
     from mmreg_lightning.metrics.tre import landmark_errors
 
     write_phantom(tmp_path / "phantom", 2, (32, 28, 32), seed=5, intra_displacement=20.0)

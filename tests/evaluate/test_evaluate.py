@@ -14,10 +14,10 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.phantom.dataset import write_phantom
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation import evaluate, summarise
-from mmreg_lightning.geometry.fields import write_itk_field
-from mmreg_lightning.geometry.images import read_image
-from mmreg_lightning.geometry.l2r_fields import write_l2r_field
 from mmreg_lightning.inputs import pair_files, read_pair
+from mmreg_lightning.io.images import read_image
+from mmreg_lightning.io.itk_fields import write_itk_field
+from mmreg_lightning.io.l2r_fields import write_l2r_field
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import torch
 
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import read_image
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.images import read_image
 
 
 def ramp(shape: tuple[int, int, int], affine: np.ndarray) -> Volume:

@@ -11,11 +11,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.fields import write_itk_field
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.transform import then_affine
-from mmreg_lightning.geometry.transform_files import read_affine, read_transform, write_affine
 from mmreg_lightning.geometry.world_transforms import (
     AffineTransform,
     ChainTransform,
@@ -23,6 +21,8 @@ from mmreg_lightning.geometry.world_transforms import (
     map_points,
     transform_displacement,
 )
+from mmreg_lightning.io.itk_fields import write_itk_field
+from mmreg_lightning.io.transforms import read_affine, read_transform, write_affine
 
 
 def an_affine(scale: float = 1.1) -> np.ndarray:

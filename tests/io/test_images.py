@@ -11,8 +11,8 @@ import torch
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import read_image, read_labels, write_image
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
+from mmreg_lightning.io.images import read_image, read_labels, write_image
 
 Save = Callable[..., Path]
 

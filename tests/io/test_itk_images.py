@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.images import read_image, read_labels, write_image
+from mmreg_lightning.io.images import read_image, read_labels, write_image
 
 Save = Callable[..., Path]
 

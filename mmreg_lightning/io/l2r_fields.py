@@ -15,8 +15,8 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.frames import transform_points
-from mmreg_lightning.geometry.images import load_array, save_array
 from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.io.images import load_array, save_array
 
 
 def to_l2r(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from mmreg_lightning.geometry.field_formats import FIELD_FORMATS, write_field
-from mmreg_lightning.geometry.images import read_image, write_image
-from mmreg_lightning.geometry.l2r_fields import mapped_voxels
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.field_formats import FIELD_FORMATS, write_field
+from mmreg_lightning.io.images import read_image, write_image
+from mmreg_lightning.io.l2r_fields import mapped_voxels
 
 Save = Callable[..., Path]
 FIXED_SHAPE, MOVING_SHAPE = (14, 11, 9), (12, 15, 10)

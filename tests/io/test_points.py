@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.point_files import read_point_table
+from mmreg_lightning.io.points import read_point_table
 
 
 @pytest.mark.parametrize("header", ["", "i,j,k\n"], ids=["no header", "header"])

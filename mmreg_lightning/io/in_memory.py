@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.images import as_stored, check_layout, image_of_array, labels_of_array, load_array
-from mmreg_lightning.geometry.itk_images import itk_array
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.images import as_stored, check_layout, image_of_array, labels_of_array, load_array
+from mmreg_lightning.io.itk_images import itk_array
 
 Library = Literal["nibabel", "SimpleITK", "torchio"]
 

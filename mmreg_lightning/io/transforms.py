@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
-from mmreg_lightning.geometry.fields import itk_displacement, read_itk_field
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.grid import is_invertible
-from mmreg_lightning.geometry.itk_images import itk_array
 from mmreg_lightning.geometry.world_transforms import AffineTransform, ChainTransform, FieldTransform, WorldTransform
+from mmreg_lightning.io.itk_fields import itk_displacement, read_itk_field
+from mmreg_lightning.io.itk_images import itk_array
 
 TRANSFORM_SUFFIXES = (".tfm", ".txt", ".mat", ".h5", ".hdf5", ".xfm")
 """Files of ``itk::TransformFileReader``."""

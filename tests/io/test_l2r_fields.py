@@ -7,10 +7,10 @@ import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.l2r_fields import from_l2r, read_l2r_field, to_l2r, write_l2r_field
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.l2r_fields import from_l2r, read_l2r_field, to_l2r, write_l2r_field
 
 SHAPE = (18, 16, 14)
 AFFINES = {

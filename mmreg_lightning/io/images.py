@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.grid import Grid, is_invertible
-from mmreg_lightning.geometry.itk_images import is_itk_path, load_itk_array
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.itk_images import is_itk_path, load_itk_array
 
 INTENT_VECTOR = 1007  # of displacement fields of ITK
 _LABEL_TOLERANCE = 1e-3  # rounding of label maps stored as float or with a scale factor
