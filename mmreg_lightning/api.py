@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.files import check_free, new_output_dir
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
@@ -23,7 +24,6 @@ from mmreg_lightning.io.in_memory import Library, image_for, library_of, volume_
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, describe_run, write_outputs
 from mmreg_lightning.pipeline import read_model, register_data
 from mmreg_lightning.registration import Stopwatch
-from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.module import DescentModule
-from mmreg_lightning.pictures.pair import FEATURES, REGISTRATION, PairPicture, draw_pair
+from mmreg_lightning.reporting.pair_figure import FEATURES, REGISTRATION, PairPicture, draw_pair
 
 
 class EpochProgress(RichProgressBar):

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.comparison_inputs import OUTPUTS, check_fits, select_pairs
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache, pair_trust
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
-from mmreg_lightning.features.oracle import OracleFeatures
+from mmreg_lightning.features.checkpoint import load_checkpoint
+from mmreg_lightning.features.labels import OracleFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json
 from mmreg_lightning.inputs import pair_files

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.files import write_text
-from mmreg_lightning.pages import Plot, Section, Table, figure_png, html_page
+from mmreg_lightning.reporting.pages import Plot, Section, Table, figure_png, html_page
 from mmreg_lightning.settings import MIND_SSC_VARIANTS
 from mmreg_lightning.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT
 

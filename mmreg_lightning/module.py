@@ -21,11 +21,11 @@ from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
 from mmreg_lightning.errors import UserError, non_negative, positive_int
+from mmreg_lightning.evaluation.dice import mean_dice, mean_shared_dice, shared_dice
+from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.resize import carried_displacement, pool_weight, pyramid, resize_displacement
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.metrics.dice import mean_dice, mean_shared_dice, shared_dice
-from mmreg_lightning.metrics.jacobian import jacobian_statistics
 from mmreg_lightning.solvers.protocol import Solver
 
 

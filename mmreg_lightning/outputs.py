@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmreg_lightning import __version__
 from mmreg_lightning.confidence.assess import Assessment
+from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.files import remove_outputs, sha256, write_json, write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.volume import Volume
@@ -26,7 +27,6 @@ from mmreg_lightning.io.transforms import write_affine
 from mmreg_lightning.registration import Registration, Stopwatch
 from mmreg_lightning.report import registration_picture, write_html_report, write_report
 from mmreg_lightning.runtime import peak_memory_mb
-from mmreg_lightning.scores import Scores
 from mmreg_lightning.settings import Settings
 
 _FIELDS = tuple(field_name(stem, kind) for stem in ("displacement", "inverse") for kind in FIELD_FORMATS)

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.confidence.assess import Assessment, assess
 from mmreg_lightning.confidence.cues import cues_of
 from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, read_confidence
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.evaluation.scores import Scores, score
+from mmreg_lightning.features.checkpoint import load_checkpoint
 from mmreg_lightning.files import check_free, new_output_dir
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.transform import warp_volume
@@ -28,7 +29,6 @@ from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, read_affine
 from mmreg_lightning.outputs import OUTPUTS, RegisteredPair, calibrated_setting, describe_run, write_outputs
 from mmreg_lightning.registration import Registration, Stopwatch, extract_features, register_pair, solve_pair
 from mmreg_lightning.runtime import resolve_device
-from mmreg_lightning.scores import Scores, score
 from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
 from mmreg_lightning.solvers.protocol import Progress
 

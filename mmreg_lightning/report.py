@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning.confidence.assess import Assessment
+from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.inputs import PairData
-from mmreg_lightning.pictures.page import Table, write_page
-from mmreg_lightning.pictures.pair import PairPicture, draw_pair
 from mmreg_lightning.registration import Registration
-from mmreg_lightning.scores import Scores
+from mmreg_lightning.reporting.pair_figure import PairPicture, draw_pair
+from mmreg_lightning.reporting.pair_page import Table, write_page
 from mmreg_lightning.settings import Settings
 
 _NONE = "–"  # where there is no number

@@ -11,9 +11,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmreg_lightning.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.geometry.grid import Grid

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.descent.agreement import descent_agreement
+from mmreg_lightning.evaluation.dice import mean_shared_dice
+from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.functional.resize import resize_displacement
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.metrics.dice import mean_shared_dice
-from mmreg_lightning.metrics.jacobian import jacobian_statistics
 from mmreg_lightning.solvers.protocol import Solver
 
 Config = dict[str, Any]

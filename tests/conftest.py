@@ -21,7 +21,7 @@ PHANTOM_SPACING = 12.0
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five subjects without deformation between MR and CT: 0001-0003 train, 0004 validates, 0005 tests."""
-    from mmreg_lightning.data.phantom.dataset import write_phantom
+    from mmreg_lightning.phantom.dataset import write_phantom
 
     return write_phantom(
         tmp_path_factory.mktemp("data") / "phantom", 5, (32, 28, 32), spacing=PHANTOM_SPACING, intra_displacement=0.0
@@ -80,7 +80,7 @@ def hydra_logging() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def pairs_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five subjects with two of them in each of the validation and test splits, so that both have pairs of two."""
-    from mmreg_lightning.data.phantom.dataset import write_phantom
+    from mmreg_lightning.phantom.dataset import write_phantom
 
     folder = tmp_path_factory.mktemp("pairs") / "phantom"
     return write_phantom(folder, 5, (32, 28, 32), spacing=PHANTOM_SPACING, val=2, test=2)

@@ -14,7 +14,7 @@ from mmreg_lightning.comparison_inputs import check_fits, select_pairs
 from mmreg_lightning.comparison_report import results_table, write_comparison_report
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.pages import markdown_table
+from mmreg_lightning.reporting.pages import markdown_table
 from mmreg_lightning.search_space import search_space
 from mmreg_lightning.settings import UNCLIPPED, solver_config
 from mmreg_lightning.tuning import settings_grid

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmreg_lightning.pictures.colours import pca_colours
-from mmreg_lightning.pictures.pair import ALL, FEATURES, PairPicture, checkerboard, draw_pair
-from mmreg_lightning.pictures.planes import AXIAL, CORONAL, SAGITTAL, cut, extent
+from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.report import score_tables, summary
-from mmreg_lightning.scores import Scores
+from mmreg_lightning.reporting.colours import pca_colours
+from mmreg_lightning.reporting.pair_figure import ALL, FEATURES, PairPicture, checkerboard, draw_pair
+from mmreg_lightning.reporting.planes import AXIAL, CORONAL, SAGITTAL, cut, extent
 
 
 def test_colours_mean_the_same_in_both_maps() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import PairRecord
+from mmreg_lightning.evaluation.fields import read_field
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.field_evaluation import read_field
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.inputs import PairData
 from mmreg_lightning.peers.process import run_peer

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmreg_lightning.benchmark.methods import FeatureFamily, FeatureMethod, PeerMethod
-from mmreg_lightning.checkpoint import load_checkpoint
 from mmreg_lightning.comparison_inputs import check_fits
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.features.checkpoint import load_checkpoint
 from mmreg_lightning.peers.registry import PEERS, peer_version
 from mmreg_lightning.registration import FeaturePair
 from mmreg_lightning.settings import MIND_SSC, UNCLIPPED, shipped_normalisation, solver_config
 
 FAMILIES = ("learned", "mind_ssc", "intensity")
-_INTENSITY = {"_target_": "mmreg_lightning.features.raw_intensity.IntensityFeatures", "stride": 2}
+_INTENSITY = {"_target_": "mmreg_lightning.features.intensity.IntensityFeatures", "stride": 2}
 
 AnyMethod = FeatureMethod | PeerMethod
 

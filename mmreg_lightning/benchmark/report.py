@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.benchmark.statistics import by_method, learn2reg_rank, paired_tests
-from mmreg_lightning.evaluation import summarise
+from mmreg_lightning.evaluation.measures import summarise
 from mmreg_lightning.files import write_json, write_rows
-from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, write_page
+from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, write_page
 
 COLUMNS = (
     ("dice", "Dice", 3),

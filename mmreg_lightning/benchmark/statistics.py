@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from scipy.stats import wilcoxon
 
-from mmreg_lightning.evaluation import is_number
+from mmreg_lightning.evaluation.measures import is_number
 
 SIGNIFICANT = 0.05
 RANKED = {"dice_l2r": 1, "hd95_l2r": -1, "sdlogj_l2r": -1}

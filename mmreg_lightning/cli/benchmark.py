@@ -35,7 +35,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     from mmreg_lightning.benchmark.report import write_results
     from mmreg_lightning.benchmark.runner import run_plan
     from mmreg_lightning.files import ensure_output_dir
-    from mmreg_lightning.pages import markdown_table
+    from mmreg_lightning.reporting.pages import markdown_table
 
     settings = plain(config)
     if settings.get("robustness") is not None:

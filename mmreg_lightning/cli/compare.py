@@ -65,7 +65,7 @@ def write_comparison(
     from mmreg_lightning.comparison import compare
     from mmreg_lightning.comparison_report import method_note, results_table, write_comparison_report
     from mmreg_lightning.config import CACHE_DIR
-    from mmreg_lightning.pages import markdown_table
+    from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("tuning", "registering") as progress:
         comparison = compare(

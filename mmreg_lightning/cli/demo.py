@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from mmreg_lightning.cli.compare import write_comparison
     from mmreg_lightning.comparison_inputs import OUTPUTS
-    from mmreg_lightning.data.phantom.dataset import write_phantom
     from mmreg_lightning.files import check_free
+    from mmreg_lightning.phantom.dataset import write_phantom
 
     # A comparison beside a training is of an earlier demonstration; any other is not for this command to replace.
     again = (out / "training").is_dir()

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate as ``argv`` says; print the means and where the files lie."""
     arguments = build_parser().parse_args(argv)
 
-    from mmreg_lightning.field_evaluation import evaluate_fields
+    from mmreg_lightning.evaluation.fields import evaluate_fields
 
     with progress_bar("scoring fields") as update:
         summary = evaluate_fields(

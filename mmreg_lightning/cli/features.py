@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     from mmreg_lightning.config import CACHE_DIR
     from mmreg_lightning.interpret.study_report import summary_table
-    from mmreg_lightning.pages import markdown_table
+    from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("images", "retrieval", "displacements") as progress:
         summary = write_feature_study(

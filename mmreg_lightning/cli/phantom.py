@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the phantom that ``argv`` asks for and print where it lies."""
     arguments = build_parser().parse_args(argv)
 
-    from mmreg_lightning.data.phantom.dataset import write_phantom
+    from mmreg_lightning.phantom.dataset import write_phantom
 
     folder = write_phantom(
         arguments.out,

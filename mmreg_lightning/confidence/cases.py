@@ -16,6 +16,7 @@ from mmreg_lightning.confidence.cues import Cues, cues_of
 from mmreg_lightning.confidence.surface_error import surface_errors
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
@@ -23,7 +24,6 @@ from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.inputs import PairData, pair_files, read_pair
 from mmreg_lightning.registration import extract_features, solve_pair
 from mmreg_lightning.robustness.perturbed import Perturbation, perturb
-from mmreg_lightning.scores import score
 from mmreg_lightning.settings import Settings, default_spacing
 
 _PLACES = 3000  # of a case on organ surfaces, and as many for the mean over it

@@ -12,7 +12,7 @@ from mmreg_lightning.confidence.calibrate import Calibration, mean_places
 from mmreg_lightning.confidence.cues import CUES
 from mmreg_lightning.confidence.risk_coverage import RiskCoverage, risk_curve
 from mmreg_lightning.files import write_json, write_rows
-from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, write_page
+from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, write_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

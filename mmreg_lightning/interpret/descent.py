@@ -20,12 +20,12 @@ from mmreg_lightning.analysis.capture import (
 )
 from mmreg_lightning.analysis.landscape import basin, shift_energies
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
-from mmreg_lightning.data.phantom.truth import true_displacement
 from mmreg_lightning.functional.resize import resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.interpret.families import Family, label_features
 from mmreg_lightning.io.images import read_image
+from mmreg_lightning.phantom.truth import true_displacement
 from mmreg_lightning.solvers.protocol import Solver
 
 Row = dict[str, Any]

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmreg_lightning import pages
-from mmreg_lightning.checkpoint import TrainedModel
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
 from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.step import DescentStep
-from mmreg_lightning.features.oracle import OracleFeatures
+from mmreg_lightning.features.checkpoint import TrainedModel
+from mmreg_lightning.features.labels import OracleFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
+from mmreg_lightning.reporting import pages
 from mmreg_lightning.settings import MIND_SSC, UNCLIPPED
 
 NAMES = {"learned": "learned", "mind_ssc": "MIND-SSC", "intensity": "intensity", "labels": "true labels"}
@@ -82,7 +82,7 @@ def make_families(model: TrainedModel, dataset: Learn2RegDataset, cache_dir: str
     stride = model.features.stride
     step: DescentStep = instantiate(model.hparams["descent"]["step"])
     mind_step = DescentStep(step.regulariser, _MIND_ALPHA, step.max_step, step.forces)
-    intensity = {"_target_": "mmreg_lightning.features.raw_intensity.IntensityFeatures", "stride": stride}
+    intensity = {"_target_": "mmreg_lightning.features.intensity.IntensityFeatures", "stride": stride}
     return [
         Family("learned", model.features, own, step),
         Family("mind_ssc", instantiate(mind_config(stride)), unclipped, mind_step),

@@ -16,16 +16,16 @@ from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.interpret.maps import MappedImage, Similarity, organ_effects
 from mmreg_lightning.io.images import save_array, write_image
-from mmreg_lightning.pages import figure_png
-from mmreg_lightning.pictures.colours import pca_colours
-from mmreg_lightning.pictures.feature_figures import (
+from mmreg_lightning.reporting.colours import pca_colours
+from mmreg_lightning.reporting.feature_figures import (
     FeaturePicture,
     draw_channels,
     draw_colours,
     draw_effects,
     draw_similarity,
 )
-from mmreg_lightning.pictures.feature_page import Scene, write_feature_page
+from mmreg_lightning.reporting.feature_page import Scene, write_feature_page
+from mmreg_lightning.reporting.pages import figure_png
 
 _PARTS = ("features.nii.gz", "colours.nii.gz", "channels.png")
 OUTPUTS = (

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmreg_lightning.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.comparison_inputs import check_fits
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
 from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.interpret.descent import AlignedPair, align, descent_rows, displacement_count
 from mmreg_lightning.interpret.families import Family, make_families
 from mmreg_lightning.interpret.invariance import (

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mmreg_lightning.interpret.families import COLOURS, MARKERS, NAMES
-from mmreg_lightning.pages import figure_png
+from mmreg_lightning.reporting.pages import figure_png
 
 Row = dict[str, Any]
 _LINES = {"learned": "-", "mind_ssc": "--", "intensity": ":", "labels": "-."}

@@ -17,7 +17,7 @@ from mmreg_lightning.interpret.study_plots import (
     probe_plot,
     retrieval_plot,
 )
-from mmreg_lightning.pages import Plot, Section, Table, write_page
+from mmreg_lightning.reporting.pages import Plot, Section, Table, write_page
 
 TABLES = ("distances", "probe", "retrieval_landmarks", "retrieval_surfaces", "capture", "landscape")
 PLOTS = ("distances", "probe", "retrieval", "capture", "capture_organs", "landscape")

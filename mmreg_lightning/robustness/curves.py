@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 from scipy.stats import wilcoxon
 
-from mmreg_lightning.evaluation import is_number
+from mmreg_lightning.evaluation.measures import is_number
 
 Floats = NDArray[np.float64]
 

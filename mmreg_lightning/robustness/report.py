@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmreg_lightning.benchmark.statistics import holm
 from mmreg_lightning.files import write_json, write_rows
-from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, write_page
+from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, write_page
 from mmreg_lightning.robustness.curves import AreaTest, bootstrap_band, compare_areas, curve
 from mmreg_lightning.robustness.perturbed import Perturbation
 from mmreg_lightning.robustness.plan import RobustnessPlan

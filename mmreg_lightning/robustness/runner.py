@@ -11,11 +11,11 @@ from mmreg_lightning.benchmark.methods import FeatureMethod, Setting
 from mmreg_lightning.benchmark.runner import tune_all
 from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import write_json
 from mmreg_lightning.inputs import PairData, pair_files, read_pair
 from mmreg_lightning.robustness.perturbed import Perturbation, perturb
 from mmreg_lightning.robustness.plan import RobustnessPlan
-from mmreg_lightning.scores import score
 
 SUBJECTS = "training_subjects"
 """The perturbation that is none of a pair: another checkpoint."""

@@ -12,7 +12,7 @@ from scipy.stats import wilcoxon
 
 from mmreg_lightning.benchmark.statistics import holm
 from mmreg_lightning.files import ensure_output_dir, write_rows, write_text
-from mmreg_lightning.pages import COLOURS, Plot, Section, Table, figure_png, markdown_table, write_page
+from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, markdown_table, write_page
 from mmreg_lightning.sweep.collect import SweepPoint, SweepRun, group, learning_curve, read_sweep
 
 if TYPE_CHECKING:

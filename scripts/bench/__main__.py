@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from mmreg_lightning import __version__  # noqa: E402
 from mmreg_lightning.files import ensure_output_dir, write_json, write_text  # noqa: E402
-from mmreg_lightning.pages import markdown_table  # noqa: E402
+from mmreg_lightning.reporting.pages import markdown_table  # noqa: E402
 
 PARTS = ("solver", "mind", "training", "startup", "scaling", "registration")
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from clock import Run, process, python
 
+from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import write_json
 from mmreg_lightning.inputs import PairFiles, read_pair
 from mmreg_lightning.io.itk_fields import read_itk_field
-from mmreg_lightning.scores import score
 
 SIZE, SPACING = (192, 160, 192), 2
 PEERS = ("convexadam", "ants_syn")

@@ -15,8 +15,8 @@ from scipy.ndimage import map_coordinates
 
 from mmreg_lightning.cli.apply import main as apply
 from mmreg_lightning.cli.register import main as register
+from mmreg_lightning.evaluation.dice import dice_per_label
 from mmreg_lightning.io.images import read_labels
-from mmreg_lightning.metrics.dice import dice_per_label
 
 FOLDER = os.environ.get("MMREG_VERTEBRAE")
 pytestmark = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmreg_lightning.data.phantom.dataset import write_phantom
+from mmreg_lightning.phantom.dataset import write_phantom
 
 COMMAND = [sys.executable, str(Path(__file__).resolve().parents[2] / "scripts" / "train.py"), "experiment=phantom_tiny"]
 

@@ -13,8 +13,8 @@ from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli.calibrate import main as calibrate
 from mmreg_lightning.cli.register import main as register
 from mmreg_lightning.confidence.model import ConfidenceModel, read_confidence
-from mmreg_lightning.data.phantom.dataset import write_phantom
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.phantom.dataset import write_phantom
 
 SOLVER = ["--set", "solver.iterations=2", "solver.levels=[2,1]"]
 

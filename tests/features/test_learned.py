@@ -7,8 +7,8 @@ import torch
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.cnn import CNNFeatures
+from mmreg_lightning.features.intensity import IntensityFeatures
 from mmreg_lightning.features.mind import MindFeatures
-from mmreg_lightning.features.raw_intensity import IntensityFeatures
 from mmreg_lightning.features.unet import UNetFeatures
 
 

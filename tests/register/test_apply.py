@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.cli._entry import run
 from mmreg_lightning.cli.apply import main
+from mmreg_lightning.evaluation.dice import dice_per_label
 from mmreg_lightning.io.images import read_labels
 from mmreg_lightning.io.transforms import write_affine
-from mmreg_lightning.metrics.dice import dice_per_label
 from mmreg_lightning.pipeline import PairFiles, register_files
 
 

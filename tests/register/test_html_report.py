@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.inputs import PairFiles, read_pair
 from mmreg_lightning.registration import register_pair
 from mmreg_lightning.report import registration_picture, write_html_report
-from mmreg_lightning.scores import score
 from mmreg_lightning.settings import default_spacing, resolve_settings
 
 

@@ -16,13 +16,13 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.features.raw_intensity import IntensityFeatures
+from mmreg_lightning.evaluation.dice import dice_per_label
+from mmreg_lightning.features.intensity import IntensityFeatures
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.io.images import read_image, read_labels
 from mmreg_lightning.io.itk_fields import read_itk_field
 from mmreg_lightning.io.transforms import read_affine, write_affine
-from mmreg_lightning.metrics.dice import dice_per_label
 from mmreg_lightning.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
 
 QUICK = ["solver.iterations=4"]

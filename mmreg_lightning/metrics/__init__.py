@@ -1,1 +1,0 @@
-"""Measures of a registration: overlap (``dice``), landmarks (``tre``) and regularity (``jacobian``)."""

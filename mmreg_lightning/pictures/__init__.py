@@ -1,1 +1,0 @@
-"""Pictures of a pair: colours of features, planes of volumes, and the figure that shows them."""

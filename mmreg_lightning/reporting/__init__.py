@@ -1,0 +1,1 @@
+"""What people look at: HTML pages, figures of pairs and features, colours and planes."""
