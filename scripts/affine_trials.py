@@ -27,11 +27,11 @@ from mmreg_lightning.files import ensure_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.initial_affine import Affine
 from mmreg_lightning.io.images import read_image, write_image
 from mmreg_lightning.io.transforms import read_affine
-from mmreg_lightning.registration import extract_features
-from mmreg_lightning.settings import Settings, default_spacing, resolve_settings
+from mmreg_lightning.registration.initial_affine import Affine
+from mmreg_lightning.registration.settings import Settings, default_spacing, resolve_settings
+from mmreg_lightning.registration.solve import extract_features
 
 MAX_DEGREES, MAX_SHIFT_MM, SCALES, LIMIT_VOXELS = 20.0, 30.0, (0.9, 1.1), 2.0
 

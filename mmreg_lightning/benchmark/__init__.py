@@ -1,1 +1,1 @@
-"""Features, solvers and other packages on one data set: equally many trials each, then one run on the test pairs."""
+"""Features, solvers and other packages on one data set: equally many trials each, then one run on other pairs."""

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from mmreg_lightning import __version__
+from mmreg_lightning.benchmark.peers.registry import PEERS, peer_version
 from mmreg_lightning.benchmark.plan import Plan
 from mmreg_lightning.data.learn2reg import PairRecord
+from mmreg_lightning.data.pair import pair_files
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
-from mmreg_lightning.inputs import pair_files
-from mmreg_lightning.peers.registry import PEERS, peer_version
 
 
 def run_facts(plan: Plan, settings: Mapping[str, Any], command: str) -> dict[str, Any]:

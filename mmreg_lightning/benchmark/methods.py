@@ -11,17 +11,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mmreg_lightning.benchmark.peers.process import run_peer
+from mmreg_lightning.benchmark.tuning import with_setting
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import PairRecord
+from mmreg_lightning.data.pair import PairData
 from mmreg_lightning.evaluation.fields import read_field
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe
-from mmreg_lightning.inputs import PairData
-from mmreg_lightning.peers.process import run_peer
-from mmreg_lightning.registration import FeaturePair, extract_features, solve_pair
+from mmreg_lightning.registration.settings import default_spacing
+from mmreg_lightning.registration.solve import FeaturePair, extract_features, solve_pair
 from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
-from mmreg_lightning.settings import default_spacing
-from mmreg_lightning.tuning import with_setting
 
 Setting = Mapping[str, Any]
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmreg_lightning.benchmark.methods import FeatureFamily, FeatureMethod, PeerMethod
-from mmreg_lightning.comparison_inputs import check_fits
+from mmreg_lightning.benchmark.peers.registry import PEERS, peer_version
 from mmreg_lightning.config import instantiate
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord, check_fits
 from mmreg_lightning.errors import UserError, positive_int
 from mmreg_lightning.features.checkpoint import load_checkpoint
-from mmreg_lightning.peers.registry import PEERS, peer_version
-from mmreg_lightning.registration import FeaturePair
-from mmreg_lightning.settings import MIND_SSC, UNCLIPPED, shipped_normalisation, solver_config
+from mmreg_lightning.registration.settings import MIND_SSC, UNCLIPPED, shipped_normalisation, solver_config
+from mmreg_lightning.registration.solve import FeaturePair
 
 FAMILIES = ("learned", "mind_ssc", "intensity")
 _INTENSITY = {"_target_": "mmreg_lightning.features.intensity.IntensityFeatures", "stride": 2}

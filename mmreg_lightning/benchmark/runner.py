@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmreg_lightning.benchmark.peers.process import PeerError
 from mmreg_lightning.benchmark.plan import AnyMethod, Plan, draw_settings
+from mmreg_lightning.benchmark.tuning import Trial, ranked
 from mmreg_lightning.data.learn2reg import PairRecord
+from mmreg_lightning.data.pair import PairData, pair_files, read_pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.measures import evaluate
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import write_json
-from mmreg_lightning.inputs import PairData, pair_files, read_pair
-from mmreg_lightning.peers.process import PeerError
-from mmreg_lightning.tuning import Trial, ranked
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is going on, done, in all)."""

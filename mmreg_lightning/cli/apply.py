@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._app import run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Apply as ``argv`` says; print what was done."""
     arguments = build_parser().parse_args(argv)
 
-    from mmreg_lightning.apply import apply_to_file, read_chain
+    from mmreg_lightning.registration.apply import apply_to_file, read_chain
 
     done = apply_to_file(
         read_chain(arguments.transform, arguments.inverse),

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._hydra import plain, run_hydra
-from mmreg_lightning.cli._progress import progress_bar
+from mmreg_lightning.cli._app import plain, progress_bar, run, run_hydra
 from mmreg_lightning.config import CONF_DIR
 
 if TYPE_CHECKING:
@@ -57,10 +55,10 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
 def _robustness(settings: dict[str, Any]) -> dict[str, Any]:
     """The same under perturbations, as the group ``robustness`` says."""
     from mmreg_lightning.benchmark.facts import check_same, machine_facts
+    from mmreg_lightning.benchmark.robustness_plan import make_robustness_plan
+    from mmreg_lightning.benchmark.robustness_report import write_robustness
+    from mmreg_lightning.benchmark.robustness_runner import run_robustness
     from mmreg_lightning.files import ensure_output_dir
-    from mmreg_lightning.robustness.plan import make_robustness_plan
-    from mmreg_lightning.robustness.report import write_robustness
-    from mmreg_lightning.robustness.runner import run_robustness
 
     plan = make_robustness_plan(settings)
     folder = ensure_output_dir(settings["output_dir"])

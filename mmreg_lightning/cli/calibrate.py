@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._progress import progress_bar
+from mmreg_lightning.cli._app import progress_bar, run
 from mmreg_lightning.errors import UserError, positive_int
 
 SPLITS = ("train", "val", "test")
@@ -53,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.tolerance is not None and not 0 < arguments.tolerance < float("inf"):
         raise UserError(f"--tolerance {arguments.tolerance}: must be a positive number of millimetres")
     from mmreg_lightning import __version__
-    from mmreg_lightning.confidence.calibrate import calibrate
-    from mmreg_lightning.confidence.report import write_calibration
+    from mmreg_lightning.calibration.calibrate import calibrate
+    from mmreg_lightning.calibration.report import write_calibration
     from mmreg_lightning.files import ensure_output_dir
-    from mmreg_lightning.settings import resolve_settings
+    from mmreg_lightning.registration.settings import resolve_settings
 
     settings = resolve_settings(arguments.checkpoint, solver=arguments.solver, overrides=arguments.overrides)
     folder = ensure_output_dir(arguments.out)

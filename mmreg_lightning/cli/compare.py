@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._progress import progress_bar
+from mmreg_lightning.cli._app import progress_bar, run
 
 SPLITS = ("train", "val", "test")
 
@@ -62,8 +61,8 @@ def write_comparison(
     command: str,
 ) -> None:
     """Run the comparison under a progress bar, write its page, print its table."""
-    from mmreg_lightning.comparison import compare
-    from mmreg_lightning.comparison_report import method_note, results_table, write_comparison_report
+    from mmreg_lightning.benchmark.comparison import compare
+    from mmreg_lightning.benchmark.comparison_report import method_note, results_table, write_comparison_report
     from mmreg_lightning.config import CACHE_DIR
     from mmreg_lightning.reporting.pages import markdown_table
 

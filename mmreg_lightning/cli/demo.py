@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._app import run
 
 PHANTOM = {"subjects": 52, "size": (64, 56, 64), "seed": 1, "val": 4, "test": 6, "intra_displacement": 30.0}
 
@@ -26,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the demonstration; a second run goes on where the first one stopped."""
     out: Path = build_parser().parse_args(argv).out
 
+    from mmreg_lightning.benchmark.comparison_inputs import OUTPUTS
     from mmreg_lightning.cli.compare import write_comparison
-    from mmreg_lightning.comparison_inputs import OUTPUTS
     from mmreg_lightning.files import check_free
     from mmreg_lightning.phantom.dataset import write_phantom
 

@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._progress import progress_bar
+from mmreg_lightning.cli._app import progress_bar, run
 
 SPLITS = ("val", "test", "train")
 

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._progress import progress_bar
+from mmreg_lightning.cli._app import progress_bar, run
 from mmreg_lightning.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -82,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.image is None and arguments.checkpoint is None:
         raise UserError(f"--data {arguments.data}: needs --checkpoint, whose features are measured")
 
-    from mmreg_lightning.interpret.commands import write_feature_maps, write_feature_study
+    from mmreg_lightning.inspection.commands import write_feature_maps, write_feature_study
 
     common = {"overwrite": arguments.overwrite, "command": command, **options}
     if arguments.image is not None:
@@ -97,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"Results: {arguments.out / 'features.html'}")
         return
     from mmreg_lightning.config import CACHE_DIR
-    from mmreg_lightning.interpret.study_report import summary_table
+    from mmreg_lightning.inspection.study_report import summary_table
     from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("images", "retrieval", "displacements") as progress:

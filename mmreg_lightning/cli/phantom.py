@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._app import run
 
 
 def build_parser() -> argparse.ArgumentParser:

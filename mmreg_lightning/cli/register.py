@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._progress import progress_bar
+from mmreg_lightning.cli._app import progress_bar, run
 from mmreg_lightning.errors import UserError
 
 PAIR_OPTIONS = (
@@ -165,8 +164,8 @@ def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _register_one(arguments: argparse.Namespace, command: str) -> None:
-    from mmreg_lightning.pipeline import PairFiles, register_files
-    from mmreg_lightning.report import summary
+    from mmreg_lightning.registration.pipeline import PairFiles, register_files
+    from mmreg_lightning.registration.report import summary
 
     files = PairFiles(**{name: getattr(arguments, name) for name in PAIR_OPTIONS})
     with progress_bar("registering") as update:
@@ -188,13 +187,13 @@ def _register_one(arguments: argparse.Namespace, command: str) -> None:
 
 
 def _register_many(arguments: argparse.Namespace, command: str) -> None:
-    from mmreg_lightning.batch import SUMMARY, read_pairs, read_shard, register_batch
+    from mmreg_lightning.registration.batch import SUMMARY, read_pairs, read_shard, register_batch
 
     shard = read_shard(arguments.shard)
     pairs = read_pairs(arguments.pairs)
-    from mmreg_lightning.outputs import describe_settings
-    from mmreg_lightning.pipeline import PairFiles, read_model, register_with
-    from mmreg_lightning.settings import resolve_settings
+    from mmreg_lightning.registration.pipeline import PairFiles, read_model, register_with
+    from mmreg_lightning.registration.result import describe_settings
+    from mmreg_lightning.registration.settings import resolve_settings
 
     settings = resolve_settings(arguments.checkpoint, **_settings(arguments))
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._entry import run
+from mmreg_lightning.cli._app import run
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the report as ``argv`` says, and print its table."""
     arguments = build_parser().parse_args(argv)
 
-    from mmreg_lightning.sweep.report import write_sweep_report
+    from mmreg_lightning.training.sweep.report import write_sweep_report
 
     print(write_sweep_report(arguments.folder, arguments.out))
     print(f"Report: {(arguments.out or arguments.folder) / 'report.html'}")

@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from mmreg_lightning.cli._entry import run
-from mmreg_lightning.cli._hydra import plain, run_hydra
-from mmreg_lightning.cli._last_steps import save_last_steps
+from mmreg_lightning.cli._app import plain, run, run_hydra
 from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
-from mmreg_lightning.sweep.record import FAILURE, RunRecord, fingerprint, finished_run, write_failure, write_record
+from mmreg_lightning.training.last_steps import save_last_steps
+from mmreg_lightning.training.sweep.record import (
+    FAILURE,
+    RunRecord,
+    fingerprint,
+    finished_run,
+    write_failure,
+    write_record,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -70,13 +76,13 @@ def train(config: DictConfig) -> dict[str, float]:
     from omegaconf import OmegaConf
 
     from mmreg_lightning.config import instantiate
-    from mmreg_lightning.module import DescentModule
     from mmreg_lightning.runtime import resolve_precision
-    from mmreg_lightning.tracking.description import describe, summarise
-    from mmreg_lightning.tracking.identity import identified
-    from mmreg_lightning.tracking.lineage import log_results, use_data_set
-    from mmreg_lightning.tracking.organ_table import OrganTable
-    from mmreg_lightning.tracking.tracked_run import tracking
+    from mmreg_lightning.training.module import DescentModule
+    from mmreg_lightning.training.tracking.description import describe, summarise
+    from mmreg_lightning.training.tracking.identity import identified
+    from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
+    from mmreg_lightning.training.tracking.organ_table import OrganTable
+    from mmreg_lightning.training.tracking.tracked_run import tracking
 
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error

@@ -1,1 +1,1 @@
-"""How likely a registration is wrong, and where: from what it leaves behind, calibrated on pairs with labels."""
+"""How likely a registration is wrong, and where: cues that need no labels, and a calibrated model of them."""

@@ -12,8 +12,6 @@ from mmreg_lightning.functional.gradient import gradient, jacobian_determinant
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.taylor import taylor_step
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.registration import FeaturePair, Registration
-from mmreg_lightning.solvers.protocol import Solver
 
 CUES = ("residual", "contrast", "step", "volume_change", "inconsistency")
 """Channels of ``Cues.maps``."""
@@ -59,20 +57,6 @@ def registration_cues(fixed: Tensor, moving: Tensor, displacement: Tensor, backw
         _local(compose(displacement, backward).square().sum(dim=1, keepdim=True)),
     ]
     return Cues(torch.cat(maps, dim=1).clamp(min=_LEAST).log(), contrast)
-
-
-def cues_of(found: Registration, pair: FeaturePair, solver: Solver) -> Cues:
-    """Cues of a registration; the way back is solved for, which takes as long as the way there.
-
-    Args:
-        found: result of ``solve_pair``.
-        pair: that it was solved for.
-        solver: the same one.
-    """
-    backward = solver(
-        pair.moving_features, pair.fixed_features, weight=pair.moving_weight, moving_weight=pair.weight
-    ).cpu()
-    return registration_cues(found.fixed_features, found.moving_features, found.feature_displacement, backward)
 
 
 def _local(squares: Tensor) -> Tensor:

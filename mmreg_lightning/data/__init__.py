@@ -1,1 +1,1 @@
-"""Data: folders in Learn2Reg layout, the procedural phantom and paired patches."""
+"""Data: folders in Learn2Reg layout, pairs, the cache of prepared images, paired patches and perturbations."""

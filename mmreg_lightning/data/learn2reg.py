@@ -106,6 +106,40 @@ class Learn2RegDataset:
             raise UserError(f"{path} is not laid out as Learn2Reg's descriptions are: {error}") from error
 
 
+def check_fits(
+    dataset: Learn2RegDataset, checkpoint: str | Path, modalities: Sequence[str], label_names: Mapping[int, str]
+) -> None:
+    """Check that a checkpoint was trained for data like these.
+
+    Args:
+        dataset: to compare on.
+        checkpoint: path, for messages.
+        modalities: fixed and moving modality that it was trained for.
+        label_names: organ name of each label id that it was trained with.
+
+    Raises:
+        UserError: other modalities or other roles, one modality in both roles, one label id for two organs, or no
+            label id in common.
+    """
+    own = [dataset.fixed_modality, dataset.moving_modality]
+    if own != list(modalities):
+        raise UserError(
+            f"data set {dataset.root}: registers {own[1]} to {own[0]}, but checkpoint {checkpoint} was trained to "
+            f"register {modalities[1]} to {modalities[0]}"
+        )
+    if own[0] == own[1]:
+        raise UserError(f"data set {dataset.root}: fixed and moving modality are both {own[0]}, they must differ")
+    shared = sorted(set(label_names) & set(dataset.label_names))
+    for i in shared:
+        if label_names[i] != dataset.label_names[i]:
+            raise UserError(
+                f"data set {dataset.root}: label {i} is {dataset.label_names[i]!r}, but {label_names[i]!r} in "
+                f"checkpoint {checkpoint}"
+            )
+    if not shared:
+        raise UserError(f"data set {dataset.root}: declares none of the labels of checkpoint {checkpoint}")
+
+
 def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDataset:
     modalities = {int(number): str(name) for number, name in content["modality"].items()}
     fixed, moving = _direction(path, content, modalities)

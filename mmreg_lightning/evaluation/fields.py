@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.data.pair import PairData, pair_files, read_pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.measures import MEASURES, evaluate, summarise
 from mmreg_lightning.files import check_free, new_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.fields import resample_displacement
-from mmreg_lightning.inputs import PairData, pair_files, read_pair
 from mmreg_lightning.io.images import has_vector_intent
 from mmreg_lightning.io.itk_fields import read_itk_field
 from mmreg_lightning.io.l2r_fields import from_l2r, read_l2r_field

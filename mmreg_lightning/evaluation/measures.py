@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mmreg_lightning.data.pair import PairData
 from mmreg_lightning.evaluation.learn2reg import learn2reg_measures
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.evaluation.surface import surface_distances
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.inputs import PairData
 from mmreg_lightning.io.l2r_fields import to_l2r
 
 MEASURES = {

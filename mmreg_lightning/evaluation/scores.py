@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmreg_lightning.data.pair import PairData
 from mmreg_lightning.evaluation.dice import dice_per_label, mean_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.evaluation.tre import landmark_errors
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.inputs import PairData
 
 
 @dataclass(frozen=True)

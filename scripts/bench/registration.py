@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from clock import Run, process, python
 
+from mmreg_lightning.data.pair import PairFiles, read_pair
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import write_json
-from mmreg_lightning.inputs import PairFiles, read_pair
 from mmreg_lightning.io.itk_fields import read_itk_field
 
 SIZE, SPACING = (192, 160, 192), 2
@@ -43,7 +43,7 @@ def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
     for name in PEERS:
         request = f'{{"name": "{name}", "settings": {{}}, "threads": {arguments.threads}}}'
         fields[name] = out / f"{name}.nii.gz"
-        commands[name] = python("-m", "mmreg_lightning.peers", request, *images, fields[name])
+        commands[name] = python("-m", "mmreg_lightning.benchmark.peers", request, *images, fields[name])
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for number in range(arguments.repeats):
         for name, command in commands.items():

@@ -20,7 +20,7 @@ from torch import Tensor
 from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.descent.targets import paired_targets
 from mmreg_lightning.descent.unrolled import unrolled_descent
-from mmreg_lightning.module import DescentModule
+from mmreg_lightning.training.module import DescentModule
 
 SUBJECTS, SIZE, STEPS = 8, (64, 56, 64), 20
 

@@ -12,12 +12,12 @@ import torch
 from mmreg_lightning.benchmark import runner
 from mmreg_lightning.benchmark.facts import check_same
 from mmreg_lightning.benchmark.methods import Registered
+from mmreg_lightning.benchmark.peers.process import PeerError, run_peer
 from mmreg_lightning.benchmark.plan import Plan, draw_settings, make_family, make_plan, select
 from mmreg_lightning.benchmark.report import write_results
 from mmreg_lightning.benchmark.runner import run_plan
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.peers.process import PeerError, run_peer
 
 
 @pytest.fixture
@@ -184,9 +184,9 @@ def test_shipped_configuration_names_what_there_is(phantom):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from mmreg_lightning.benchmark.tuning import with_setting
     from mmreg_lightning.config import CONF_DIR
-    from mmreg_lightning.settings import solver_config
-    from mmreg_lightning.tuning import with_setting
+    from mmreg_lightning.registration.settings import solver_config
 
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
         config = compose("benchmark", overrides=[f"data.root={phantom}", "output_dir=x"])

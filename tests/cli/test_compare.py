@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mmreg_lightning.benchmark.comparison_report import method_note
 from mmreg_lightning.cli.compare import build_parser, entry
-from mmreg_lightning.comparison_report import method_note
 
 
 def test_defaults():

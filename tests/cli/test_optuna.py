@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from mmreg_lightning.cli.train import objective
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.sweep.collect import read_sweep
+from mmreg_lightning.training.sweep.collect import read_sweep
 
 TRAIN = str(Path(__file__).resolve().parents[2] / "scripts" / "train.py")
 INSTALLED = importlib.util.find_spec("optuna") is not None

@@ -12,8 +12,8 @@ import pytest
 
 from mmreg_lightning.cli.sweep_report import main as report
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.sweep.collect import group, read_sweep
-from mmreg_lightning.sweep.record import fingerprint
+from mmreg_lightning.training.sweep.collect import group, read_sweep
+from mmreg_lightning.training.sweep.record import fingerprint
 
 COMMAND = [sys.executable, str(Path(__file__).resolve().parents[2] / "scripts" / "train.py"), "-m"]
 

@@ -86,7 +86,7 @@ def test_interrupt_is_code_130(call, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mmreg_lightning.module.DescentModule.training_step", interrupted)
+    monkeypatch.setattr("mmreg_lightning.training.module.DescentModule.training_step", interrupted)
     handler = signal.getsignal(signal.SIGINT)
     try:
         code, _, err = call("trainer.max_steps=1")

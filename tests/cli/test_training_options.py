@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 
 from mmreg_lightning.cli.train import train
 from mmreg_lightning.config import CONF_DIR
-from mmreg_lightning.module import DescentModule
+from mmreg_lightning.training.module import DescentModule
 
 pytestmark = pytest.mark.slow
 TINY = ["data.spacing=12", "features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmreg_lightning.calibration.surface_error import surface_errors
 from mmreg_lightning.confidence.cues import CUES, registration_cues
-from mmreg_lightning.confidence.surface_error import surface_errors
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.geometry.grid import Grid
 

@@ -11,9 +11,9 @@ import torch
 
 from mmreg_lightning.cli.evaluate import main
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import pair_files, read_pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.measures import evaluate, summarise
-from mmreg_lightning.inputs import pair_files, read_pair
 from mmreg_lightning.io.images import read_image
 from mmreg_lightning.io.itk_fields import write_itk_field
 from mmreg_lightning.io.l2r_fields import write_l2r_field

@@ -9,7 +9,7 @@ from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.settings import solver_config
+from mmreg_lightning.registration.settings import solver_config
 from mmreg_lightning.solvers.protocol import Solver
 
 NAMES = ("demons", "adam", "convex_adam")

@@ -1,0 +1,1 @@
+"""Calibration of a confidence on labelled pairs, and its test on others."""

@@ -1,0 +1,141 @@
+"""What all commands share: how they end, their progress bar, and the glue to Hydra."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmreg_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Result = TypeVar("Result")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a user can mend, although it is found out while results are written."""
+_EXTRAS = {
+    "hydra/sweeper/optuna": "optuna",
+    "hydra/launcher/joblib": "sweep",
+    "hydra/launcher/submitit_local": "sweep",
+    "hydra/launcher/submitit_slurm": "sweep",
+}
+"""Which extra brings a plugin of Hydra's."""
+
+
+def run(main: Callable[[], Result]) -> Result:
+    """Call ``main``; exit with 2 and one line on stderr after a mistake or on a full disk, with 130 after Ctrl-C.
+
+    Every other exception is a defect of this package and keeps its traceback.
+
+    Returns:
+        What ``main`` returns.
+
+    Raises:
+        SystemExit: code 2 after ``UserError`` or where there is no room to write, code 130 after ``KeyboardInterrupt``.
+    """
+    # OpenMP's threads otherwise spin while they wait: on a machine that others use too, each small operation then
+    # lasts as long as a time slice of the scheduler (measured: 8 ms instead of 0.3 ms). It must be set before torch
+    # is imported, and what the user has set stays.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        return main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        print(f"error: cannot write {error.filename or 'the results'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def progress_bar(*tasks: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each task, gone at the end; nothing where stderr is no terminal.
+
+    Args:
+        tasks: what the bars are called, at least one.
+
+    Yields:
+        A function of (what, done, in all): progress of the task of this name, or of the first one, which is called so
+        from then on.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        known = {name: bar.add_task(name, total=None) for name in tasks}
+        first = known[tasks[0]]
+
+        def update(what: str, done: int, total: int) -> None:
+            bar.update(known.get(what, first), description=what, completed=done, total=total)
+
+        yield update
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration with all references resolved, as plain types.
+
+    Raises:
+        UserError: a mandatory value is missing, or a reference leads nowhere.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        container: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {_one_line(error)}") from error
+    return container
+
+
+def run_hydra(main: Callable[[], None], work: Callable[..., Any]) -> None:
+    """Call a ``hydra.main``: its own complaints become one sentence and exit code 2, too.
+
+    Args:
+        main: the decorated function.
+        work: what it calls; only errors outside it are Hydra's.
+    """
+    # Without it Hydra prints several lines and exits with 1 before its exceptions can be seen here.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    run(lambda: _main_or_user_error(main, work))
+
+
+def _main_or_user_error(main: Callable[[], None], work: Callable[..., Any]) -> None:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        message = _one_line(error)
+        for plugin, extra in _EXTRAS.items():
+            if f"Could not find '{plugin}'" in message:
+                choice = "=".join(plugin.rsplit("/", 1))
+                raise UserError(f"{choice} needs the extra {extra}: pip install 'mmreg-lightning[{extra}]'") from error
+        raise UserError(f"configuration: {message}") from error
+    except ValueError as error:
+        # Optuna asks for the best trial in the end.
+        if "No trials are completed yet" not in str(error):
+            raise
+        raise UserError("no training of the study finished; failure.txt in the folder of each says why") from error
+    except OSError as error:
+        # Hydra makes hydra.run.dir before the command can check it; what fails later is a defect.
+        if any(frame.f_code is work.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        raise UserError(f"hydra.run.dir: cannot write {error.filename}: {error.strerror}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    """The message in one line; Hydra wraps some errors into one that says nothing itself."""
+    while not str(error) and error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())

@@ -1,0 +1,194 @@
+"""Many pairs by one command: a table of files in, a folder for each pair out; it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmreg_lightning.data.pair import PairFiles
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import ensure_output_dir, write_rows
+
+FILE_COLUMNS = tuple(field.name for field in fields(PairFiles))
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class NamedPair:
+    """A row of the table: where its results go, and its files."""
+
+    name: str
+    files: PairFiles
+
+
+def read_pairs(path: str | os.PathLike[str]) -> list[NamedPair]:
+    """Read a table of pairs.
+
+    Args:
+        path: CSV with a header; columns ``fixed`` and ``moving``, and as wanted ``name`` and the other fields of
+            ``PairFiles``. Relative paths are relative to the table's folder; an empty cell is no file. Without a name
+            a pair is called by the file names of both images.
+
+    Raises:
+        UserError: the table cannot be read, has a column that is unknown or lacks one, names a file that does not
+            exist, a name that is no folder's, or one twice.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"there is no file {file}")
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or []
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} is not a readable CSV file") from error
+    unknown = [column for column in columns if column not in ("name", *FILE_COLUMNS)]
+    missing = [column for column in ("fixed", "moving") if column not in columns]
+    if unknown or missing:
+        what = f"lacks the column {missing[0]}" if missing else f"has the unknown column {unknown[0]!r}"
+        raise UserError(f"{file} {what}; its first row must name columns among name, {', '.join(FILE_COLUMNS)}")
+    if not rows:
+        raise UserError(f"{file} lists no pair")
+    pairs = [_pair(file, number, row) for number, row in enumerate(rows, start=2)]
+    seen: dict[str, int] = {}
+    for number, pair in enumerate(pairs, start=2):
+        if pair.name in seen:
+            raise UserError(
+                f"{file}: rows {seen[pair.name]} and {number} are both called {pair.name!r}; give each pair a name in "
+                "the column name"
+            )
+        seen[pair.name] = number
+    return pairs
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """``K/N`` as ``--shard`` takes it: the K-th of N parts, counted from 1.
+
+    Raises:
+        UserError: it is no such thing.
+    """
+    part, _, whole = text.partition("/")
+    if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
+        raise UserError(f"--shard {text}: must be K/N, the K-th of N parts counted from 1, as 3/16")
+    return int(part), int(whole)
+
+
+def register_batch(
+    pairs: Sequence[NamedPair],
+    out: str | os.PathLike[str],
+    register: Callable[[PairFiles, Path], object],
+    shard: tuple[int, int] = (1, 1),
+    settings: Mapping[str, Any] | None = None,
+    report: Callable[[str], None] = print,
+) -> list[str]:
+    """Register every pair of a shard whose results do not lie in ``out`` yet.
+
+    A pair is computed in a hidden folder that takes the pair's name when it is complete: whatever stops the command, a
+    folder with a name holds a whole result. A pair that fails is reported, and the next one is begun.
+
+    Args:
+        pairs: of ``read_pairs``.
+        out: folder of the results, one a pair, and of summary.csv.
+        register: registers files into a folder.
+        shard: (K, N): every N-th pair from the K-th on.
+        settings: of ``describe_settings``; finished pairs must have been made with them. None takes any.
+        report: told one line a pair.
+
+    Returns:
+        Names of the pairs that failed.
+
+    Raises:
+        UserError: the output folder cannot be used, a pair's folder exists without results in it, or its results were
+            made with other settings.
+    """
+    folder = ensure_output_dir(out)
+    mine = pairs[shard[0] - 1 :: shard[1]]
+    for pair in mine:
+        if (folder / pair.name).exists() and not (folder / pair.name / "metrics.json").is_file():
+            raise UserError(f"--out {folder}: {pair.name} exists, but holds no results of a registration")
+        _check_settings(folder / pair.name, settings)
+    failed = []
+    for number, pair in enumerate(mine, start=1):
+        place = f"[{number}/{len(mine)}] {pair.name}"
+        if (folder / pair.name).exists():
+            report(f"{place}: finished before")
+            continue
+        partial = folder / f".{pair.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            register(pair.files, partial)
+        except UserError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            failed.append(pair.name)
+            report(f"{place}: failed: {error}")
+            continue
+        os.replace(partial, folder / pair.name)
+        report(f"{place}: done")
+    write_summary(pairs, folder)
+    return failed
+
+
+def _check_settings(folder: Path, wanted: Mapping[str, Any] | None) -> None:
+    run = folder / "run.yaml"
+    if wanted is None or not run.is_file():
+        return
+    had = yaml.safe_load(run.read_text(encoding="utf-8"))["settings"]
+    # Without a spacing of its own every pair has that of its fixed image.
+    others = [key for key, value in wanted.items() if had.get(key) != value and value is not None]
+    if others:
+        raise UserError(
+            f"{folder} holds a registration with other settings ({', '.join(others)}): name another --out, or remove it"
+        )
+
+
+def write_summary(pairs: Sequence[NamedPair], folder: Path) -> None:
+    """Write summary.csv: a row for each pair of all shards that is finished by now."""
+    rows = []
+    for pair in pairs:
+        path = folder / pair.name / "metrics.json"
+        if path.is_file():
+            rows.append({"name": pair.name, **_flat(json.loads(path.read_text(encoding="utf-8")))})
+    if rows:
+        write_rows(folder / SUMMARY, rows)
+
+
+def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            row[key] = value.get("mean", value.get("total"))
+        else:
+            row[key] = value
+    return row
+
+
+def _pair(table: Path, number: int, row: Mapping[str | None, Any]) -> NamedPair:
+    if None in row:
+        raise UserError(f"{table}: row {number} has more cells than the header has columns")
+    paths: dict[str, Path] = {}
+    for column in FILE_COLUMNS:
+        cell = (row.get(column) or "").strip()
+        if not cell:
+            if column in ("fixed", "moving"):
+                raise UserError(f"{table}: row {number} names no {column} image")
+            continue
+        paths[column] = table.parent / Path(cell).expanduser()
+        if not paths[column].exists():
+            raise UserError(f"{table}: row {number}, column {column}: there is no file {paths[column]}")
+    name = (row.get("name") or "").strip() or "_".join(_stem(paths[role]) for role in ("fixed", "moving"))
+    if name != Path(name).name or name.startswith(".") or name == SUMMARY:
+        raise UserError(f"{table}: row {number}: the name {name!r} is not one of a folder")
+    return NamedPair(name, PairFiles(**paths))
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0]

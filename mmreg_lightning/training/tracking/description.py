@@ -1,0 +1,85 @@
+"""What a tracked run says about itself besides its configuration."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from mmreg_lightning.training.tracking.tracked_run import TrackedRun
+
+
+class Metric(NamedTuple):
+    """Unit of a logged number, and whether more or less of it is better (None: neither); W&B has no field for them."""
+
+    unit: str
+    goal: str | None
+
+
+METRICS = {
+    "train/loss": Metric("1", "minimize"),
+    "train/organ_loss": Metric("1", "minimize"),
+    "train/descent_loss": Metric("1", "minimize"),
+    "train/cosine": Metric("1", "maximize"),
+    "val/dice": Metric("1", "maximize"),
+    "val/dice_before": Metric("1", None),
+    "val/cosine": Metric("1", "maximize"),
+    "val/folds_percent": Metric("%", "minimize"),
+    "val/sdlogj": Metric("1", "minimize"),
+}
+
+
+def describe(run: TrackedRun, command: str) -> None:
+    """Add the command, the state of the code and the metrics' units and goals to the configuration of a run.
+
+    Args:
+        run: the configuration of the training has been logged already.
+        command: as the shell would take it.
+    """
+    metrics = {name: metric._asdict() for name, metric in METRICS.items()}
+    run.log_hyperparams({"command": command, "git": git_state(), "metrics": metrics})
+
+
+def summarise(run: TrackedRun, checkpoints: Callback | None) -> None:
+    """Add the best value of the metric that chooses checkpoints, as ``val/dice_best``.
+
+    ``define_metric(summary="max")`` would put it in the place of the last value, which W&B's sweeps optimise.
+
+    Args:
+        run: of a finished training.
+        checkpoints: ``trainer.checkpoint_callback``.
+    """
+    if isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None:
+        best = {f"{checkpoints.monitor}_best": float(checkpoints.best_model_score)}
+        run.attempt(lambda: run.experiment.summary.update(best))
+
+
+def git_state(folder: Path | None = None) -> dict[str, Any] | None:
+    """Commit, branch and whether tracked files were changed, of the checkout that the code runs from.
+
+    Args:
+        folder: None is that of the package.
+
+    Returns:
+        None where the code is not under version control (an installed wheel), or there is no git.
+    """
+    here = Path(__file__).resolve().parents[2] if folder is None else folder
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, encoding="utf-8", errors="replace", check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        # An environment that lies inside some other repository is none of its files.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return None

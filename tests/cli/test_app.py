@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from mmreg_lightning.cli._app import run
+from mmreg_lightning.errors import UserError
+
+
+def test_success_returns(capsys: pytest.CaptureFixture[str]) -> None:
+    run(lambda: print("done"))
+    assert capsys.readouterr() == ("done\n", "")
+
+
+def test_user_error_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UserError("there is no file x.nii.gz")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run(main)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr() == ("", "error: there is no file x.nii.gz\n")
+
+
+def test_interrupt_is_code_130_without_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_info:
+        run(main)
+    assert exit_info.value.code == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: 1 / 0)
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys, mmreg_lightning.cli._app, mmreg_lightning.geometry, mmreg_lightning.evaluation;"
+        "print([m for m in ('torch', 'numpy', 'nibabel') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert out.stdout == "[]\n"
+
+
+def test_a_full_disk_is_one_sentence(capsys):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "out/warped.nii.gz")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run(full)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: cannot write out/warped.nii.gz: No space left on device\n"
+    with pytest.raises(FileNotFoundError):
+        run(lambda: open("nowhere/at/all", encoding="utf-8"))

@@ -1,0 +1,87 @@
+"""Images with headers of all kinds, for tests of geometry and of files."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+SPACING = (1.5, 2.0, 0.8)
+
+
+def oblique_affine() -> NDArray[np.float64]:
+    """RAS+ with unequal spacing, turned by 20 degrees about S and 10 about R, not centred on the origin."""
+    a, b = np.deg2rad(20), np.deg2rad(10)
+    about_s = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    about_r = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    affine[:3, :3] = about_s @ about_r @ np.diag(SPACING)
+    affine[:3, 3] = (-12.0, 30.0, 7.0)
+    return affine
+
+
+def straight_affine() -> NDArray[np.float64]:
+    affine = np.diag([*SPACING, 1.0])
+    affine[:3, 3] = (-12.0, 30.0, 7.0)
+    return affine
+
+
+AFFINES = {"straight": straight_affine(), "oblique": oblique_affine()}
+
+ORIENTATIONS = [
+    np.array([[axis, flip] for axis, flip in zip(order, flips, strict=True)], dtype=float)
+    for order in itertools.permutations(range(3))
+    for flips in itertools.product((1, -1), repeat=3)
+]
+
+
+def smooth_array(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """A picture without symmetry, bright inside and dark at its border."""
+    i, j, k = np.meshgrid(*(np.linspace(0, 1, n) for n in shape), indexing="ij")
+    window = np.sin(np.pi * i) * np.sin(np.pi * j) * np.sin(np.pi * k)
+    return (window * (1 + i + 2 * j * j + np.sin(5 * k + i))).astype(np.float32)
+
+
+@pytest.fixture
+def oblique() -> NDArray[np.float64]:
+    return oblique_affine()
+
+
+@pytest.fixture(params=AFFINES.values(), ids=AFFINES.keys())
+def affine(request: pytest.FixtureRequest) -> NDArray[np.float64]:
+    return request.param
+
+
+@pytest.fixture(params=ORIENTATIONS, ids=lambda o: str(o.astype(int).tolist()))
+def orientation(request: pytest.FixtureRequest) -> NDArray[np.float64]:
+    """Each of the 48 ways to order and flip the axes of a file."""
+    return request.param
+
+
+@pytest.fixture
+def picture() -> NDArray[np.float32]:
+    return smooth_array((11, 8, 13))
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an array with nibabel, so that readers are tested on files of another program."""
+
+    def write(
+        array: NDArray,
+        affine: NDArray,
+        name: str = "image.nii.gz",
+        orientation: NDArray | None = None,
+    ) -> Path:
+        image = nib.Nifti1Image(array, affine)
+        if orientation is not None:
+            image = image.as_reoriented(orientation)
+        nib.save(image, tmp_path / name)
+        return tmp_path / name
+
+    return write

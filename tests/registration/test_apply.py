@@ -1,0 +1,242 @@
+"""``mmreg-apply`` on what ``mmreg-register`` wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import meshio
+import nibabel as nib
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from mmreg_lightning.cli._app import run
+from mmreg_lightning.cli.apply import main
+from mmreg_lightning.evaluation.dice import dice_per_label
+from mmreg_lightning.io.images import read_labels
+from mmreg_lightning.io.transforms import write_affine
+from mmreg_lightning.registration.pipeline import PairFiles, register_files
+
+
+@pytest.fixture
+def registered(write_scene: Callable, tmp_path: Path) -> Path:
+    """A folder with the files of both images, and the result of their registration under ``out``."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", 10, degrees=True).as_matrix()
+    turn[:3, 3] = (6.0, -4.0, 3.0)
+    write_affine(turn, tmp_path / "initial.tfm")
+    fixed, moving = write_scene("f", axes="PSR"), write_scene("m", (40, 38, 36), shift=(8, -3, 2), axes="LAS")
+    files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels)
+    register_files(files, tmp_path / "out", affine=str(tmp_path / "initial.tfm"), overrides=["solver.iterations=20"])
+    return tmp_path
+
+
+def apply(folder: Path, *words: object, transform: object = "out", inverse: bool = False) -> None:
+    argv = ["--transform", str(folder / str(transform)), *(str(word) for word in words)]
+    main([*argv, "--inverse"] if inverse else argv)
+
+
+def test_images_and_labels_are_warped_as_by_the_registration(registered: Path) -> None:
+    for name, more in (("m", []), ("m_labels", ["--labels"])):
+        out = registered / f"{name}_warped.nii.gz"
+        source, reference = registered / f"{name}.nii.gz", registered / "f.nii.gz"
+        apply(registered, "--input", source, "--reference", reference, "--out", out, *more)
+        written = "warped.nii.gz" if name == "m" else "warped_labels.nii.gz"
+        expected, got = nib.load(registered / "out" / written), nib.load(out)
+        assert got.get_data_dtype() == expected.get_data_dtype()
+        np.testing.assert_allclose(got.affine, expected.affine, atol=1e-5)
+        difference = np.abs(got.get_fdata() - expected.get_fdata())
+        assert np.mean(difference > 1e-2) < 1e-3  # nearest neighbours on a tie
+
+
+def test_labels_come_back_through_the_inverse(registered: Path) -> None:
+    there, back = registered / "there.nii.gz", registered / "back.nii.gz"
+    labels, fixed, moving = (registered / f"{name}.nii.gz" for name in ("m_labels", "f", "m"))
+    apply(registered, "--input", labels, "--reference", fixed, "--out", there, "--labels")
+    apply(registered, "--input", there, "--reference", moving, "--out", back, "--labels", inverse=True)
+    # The same through the inverse field that was written
+    field = "out/inverse.itk.nii.gz"
+    apply(
+        registered,
+        "--input",
+        there,
+        "--reference",
+        moving,
+        "--out",
+        registered / "b.nii.gz",
+        "--labels",
+        transform=field,
+    )
+    expected = read_labels(labels).data
+    for path in (back, registered / "b.nii.gz"):
+        dice = dice_per_label(expected, read_labels(path).data, [1, 2])
+        # Two nearest neighbours on voxels of 3 mm: half a voxel at the surface of organs 10 voxels across.
+        assert min(dice.values()) > 0.9
+
+
+def points_csv(path: Path) -> Path:
+    path.write_text("r,a,s,name\n0,5,-3,first\n12.5,-4,6,second\n-8,10,1,third\n", encoding="utf-8")
+    return path
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.reader(stream))
+
+
+def test_points_go_there_and_back_in_every_form(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = points_csv(registered / "p.csv")
+    apply(registered, "--input", source, "--points-frame", "ras", "--out", registered / "q.csv")
+    rows, moved = read_rows(source), read_rows(registered / "q.csv")
+    assert [row[3] for row in moved] == [row[3] for row in rows] and moved[0] == rows[0]
+    ras = np.array([row[:3] for row in rows[1:]], dtype=float)
+    there = np.array([row[:3] for row in moved[1:]], dtype=float)
+    assert np.linalg.norm(there - ras, axis=1).min() > 1
+    assert "3 points of" in capsys.readouterr().out
+
+    # CSV in LPS and in voxels, markups and a mesh tell the same
+    flip = np.array([-1, -1, 1])
+    (registered / "lps.csv").write_text("\n".join(",".join(map(str, row)) for row in ras * flip) + "\n")
+    apply(registered, "--input", registered / "lps.csv", "--points-frame", "lps", "--out", registered / "lps_q.csv")
+    np.testing.assert_allclose(np.loadtxt(registered / "lps_q.csv", delimiter=",") * flip, there, atol=1e-4)
+
+    affines = {name: nib.load(registered / f"{name}.nii.gz").affine for name in ("f", "m")}
+    voxels = nib.affines.apply_affine(np.linalg.inv(affines["f"]), ras)
+    np.savetxt(registered / "vox.csv", voxels, delimiter=",")
+    words = ["--points-image", registered / "f.nii.gz", "--reference", registered / "m.nii.gz"]
+    apply(
+        registered,
+        "--input",
+        registered / "vox.csv",
+        "--points-frame",
+        "voxel",
+        *words,
+        "--out",
+        registered / "vox_q.csv",
+    )
+    got = nib.affines.apply_affine(affines["m"], np.loadtxt(registered / "vox_q.csv", delimiter=","))
+    np.testing.assert_allclose(got, there, atol=1e-4)
+
+    markups = {
+        "@schema": "kept",
+        "markups": [
+            {
+                "type": "Fiducial",
+                "coordinateSystem": "LPS",
+                "controlPoints": [{"id": str(n), "position": p.tolist()} for n, p in enumerate(ras * flip)]
+                + [{"id": "undefined", "position": None}],
+            }
+        ],
+    }
+    (registered / "p.mrk.json").write_text(json.dumps(markups))
+    apply(registered, "--input", registered / "p.mrk.json", "--out", registered / "q.mrk.json")
+    written = json.loads((registered / "q.mrk.json").read_text(encoding="utf-8"))
+    positions = [point["position"] for point in written["markups"][0]["controlPoints"]]
+    assert positions[3] is None and written["@schema"] == "kept"
+    np.testing.assert_allclose(np.array(positions[:3]) * flip, there, atol=1e-4)
+
+    for suffix in ("ply", "vtk", "stl"):
+        mesh = meshio.Mesh(ras * flip, [("triangle", np.array([[0, 1, 2]]))])
+        mesh.write(registered / f"p.{suffix}")
+        out = registered / f"q.{suffix}"
+        apply(registered, "--input", registered / f"p.{suffix}", "--points-frame", "lps", "--out", out)
+        with np.errstate(over="ignore"):  # meshio's look at a text file of triangles
+            got = meshio.read(out)
+        order = np.argsort(got.points[:, 0]), np.argsort((there * flip)[:, 0])
+        np.testing.assert_allclose(got.points[order[0]], (there * flip)[order[1]], atol=1e-3)
+        assert len(got.cells_dict["triangle"]) == 1
+
+    apply(
+        registered,
+        "--input",
+        registered / "q.csv",
+        "--points-frame",
+        "ras",
+        "--out",
+        registered / "r.csv",
+        inverse=True,
+    )
+    back = np.array([row[:3] for row in read_rows(registered / "r.csv")[1:]], dtype=float)
+    assert np.median(np.linalg.norm(back - ras, axis=1)) < 0.1
+
+
+def test_a_chain_with_an_inverse_is_one_transform(registered: Path) -> None:
+    source = points_csv(registered / "p.csv")
+    there_and_back = ["out", "[{},1]".format(registered / "out" / "displacement.itk.nii.gz")]
+    argv = ["--input", str(source), "--points-frame", "ras", "--out", str(registered / "q.csv")]
+    main(["--transform", str(registered / there_and_back[0]), there_and_back[1], *argv])
+    ras, got = (np.array([r[:3] for r in read_rows(p)[1:]], float) for p in (source, registered / "q.csv"))
+    np.testing.assert_allclose(got, ras, atol=0.1)
+
+
+def test_bad_input_is_one_sentence(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = points_csv(registered / "p.csv")
+    (registered / "far.csv").write_text("0,0,0\n5000,0,0\n")
+    (registered / "words.csv").write_text("x,y,z\na,b,c\n")
+    (registered / "none.csv").write_text("x,y,z\n")
+    (registered / "nan.csv").write_text("nan,1,2\n0,5,-3\n")
+    moving = nib.load(registered / "m.nii.gz")
+    far = registered / "far.nii.gz"
+    nib.save(nib.Nifti1Image(moving.get_fdata(dtype=np.float32), moving.affine + _shift(2000)), far)
+    (registered / "no.mrk.json").write_text("{}")
+    (registered / "no.ply").write_text("nonsense")
+    (registered / "surface.vtk").write_text(
+        "# vtk DataFile Version 3.0\nx\nASCII\nDATASET POLYDATA\nPOINTS 1 float\n0 0 0\n"
+    )
+    image, reference = registered / "m.nii.gz", registered / "f.nii.gz"
+    (registered / "there.nii.gz").write_text("")
+    frame = ["--points-frame", "ras"]
+    cases: list[tuple[str, list[object], str]] = [
+        ("--reference must name the image", ["--input", image], "o.nii.gz"),
+        ("must end in .nii", ["--input", image, "--reference", reference], "o.mha"),
+        ("exists: name another file", ["--input", image, "--reference", reference], "there.nii.gz"),
+        ("--points-frame voxel, ras or lps must say", ["--input", points], "o.csv"),
+        ("--points-image must name", ["--input", points, "--points-frame", "voxel"], "o.csv"),
+        ("must end in .csv", ["--input", points, *frame], "o.ply"),
+        ("are for points", ["--input", image, "--reference", reference, *frame], "o.nii.gz"),
+        ("holds points, not a label map", ["--input", points, *frame, "--labels"], "o.csv"),
+        ("1 of 2 points lie outside", ["--input", registered / "far.csv", *frame], "o.csv"),
+        ("row 2 does not begin with three finite numbers", ["--input", registered / "words.csv", *frame], "o.csv"),
+        ("row 1 does not begin with three finite", ["--input", registered / "nan.csv", *frame], "o.csv"),
+        ("is taken into it by the transform", ["--input", far, "--reference", reference], "o.nii.gz"),
+        ("holds no points", ["--input", registered / "none.csv", *frame], "o.csv"),
+        ("not a markups file", ["--input", registered / "no.mrk.json"], "o.mrk.json"),
+        ("not a mesh that meshio reads", ["--input", registered / "no.ply", *frame], "o.ply"),
+        ("save surfaces as .ply", ["--input", registered / "surface.vtk", *frame], "o.vtk"),
+        ("there is no file", ["--input", registered / "nowhere.csv", *frame], "o.csv"),
+    ]
+    for expected, words, name in cases:
+        with pytest.raises(SystemExit) as exit_info:
+            run(lambda words=words, name=name: apply(registered, *words, "--out", registered / name))
+        assert exit_info.value.code == 2
+        out, err = capsys.readouterr()
+        assert expected in err and err.count("\n") == 1 and out == ""
+        assert name == "there.nii.gz" or not (registered / name).exists()
+    for transform, expected in (("nowhere", "there is no file"), ("f.nii.gz", "is not an ITK displacement field")):
+        with pytest.raises(SystemExit):
+            run(
+                lambda t=transform: apply(
+                    registered, "--input", points, *frame, "--out", registered / "o.csv", transform=t
+                )
+            )
+        assert expected in capsys.readouterr().err
+
+
+def test_labels_by_vote_come_back_better(registered: Path) -> None:
+    labels, fixed, moving = (registered / f"{name}.nii.gz" for name in ("m_labels", "f", "m"))
+    dice = {}
+    for kind in ("nearest", "vote"):
+        there, back = registered / f"{kind}_there.nii.gz", registered / f"{kind}_back.nii.gz"
+        apply(registered, "--input", labels, "--reference", fixed, "--out", there, "--labels", kind)
+        apply(registered, "--input", there, "--reference", moving, "--out", back, "--labels", kind, inverse=True)
+        dice[kind] = min(dice_per_label(read_labels(labels).data, read_labels(back).data, [1, 2]).values())
+    assert dice["vote"] > max(0.97, dice["nearest"])
+
+
+def _shift(millimetres: float) -> np.ndarray:
+    out = np.zeros((4, 4))
+    out[0, 3] = millimetres
+    return out

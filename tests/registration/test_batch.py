@@ -1,0 +1,145 @@
+"""Many pairs: shards, what is finished stays, and a kill loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmreg_lightning.cli._app import run
+from mmreg_lightning.cli.register import main
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.registration.batch import read_pairs, read_shard, register_batch
+
+QUICK = ["--set", "solver.iterations=2"]
+
+
+@pytest.fixture
+def table(write_scene: Callable, tmp_path: Path) -> Path:
+    """Five pairs of small scenes, relative paths, the third without a file that can be read."""
+    rows = []
+    for n in range(5):
+        fixed, moving = (write_scene(f"{role}{n}", shift=(n, 0, 0)) for role in "fm")
+        rows.append({"name": f"pair{n}", "fixed": fixed.image.name, "moving": moving.image.name})
+        rows[-1] |= {"fixed_labels": fixed.labels.name, "moving_labels": moving.labels.name}
+    path = tmp_path / "pairs.csv"
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def command(table: Path, out: Path, *more: str) -> list[str]:
+    return ["--pairs", str(table), "--out", str(out), *QUICK, *more]
+
+
+def test_every_pair_has_a_folder_and_a_row(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    for shard in ("2/2", "1/2"):
+        main(command(table, out, "--shard", shard))
+    names = [f"pair{n}" for n in range(5)]
+    assert sorted(p.name for p in out.iterdir()) == [*names, "summary.csv"]
+    with open(out / "summary.csv", encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["name"] for row in rows] == names
+    assert all(0 < float(row["dice_after"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
+    printed = capsys.readouterr().out
+    assert "[2/2] pair3: done" in printed and "[3/3] pair4: done" in printed
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("metrics.json")}
+    main(command(table, out))
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("metrics.json")} == before
+    assert capsys.readouterr().out.count("finished before") == 5
+    with pytest.raises(UserError, match=r"pair0 holds a registration with other settings \(affine, solver\)"):
+        main([*command(table, out), "--set", "solver.iterations=3", "--affine", "moments"])
+
+
+def test_a_pair_that_fails_does_not_stop_the_others(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f2.nii.gz").write_bytes(b"no image")
+    with pytest.raises(SystemExit) as exit_info:
+        run(lambda: main(command(table, tmp_path / "out")))
+    assert exit_info.value.code == 2
+    out, err = capsys.readouterr()
+    assert "pair2: failed: " in out and out.count(": done") == 4
+    assert err.startswith("error: 1 of the pairs of ") and err.endswith("failed: pair2\n")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["pair0", "pair1", "pair3", "pair4", "summary.csv"]
+
+
+@pytest.mark.slow
+def test_after_a_kill_no_pair_is_lost_or_half_written(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    argv = [sys.executable, "-m", "mmreg_lightning.cli.register", *command(table, out)]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "pair1").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    # While the third pair is being worked on.
+    while not (out / ".pair2.partial").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {p.parent.name: p.stat().st_mtime_ns for p in out.glob("pair*/metrics.json")}
+    assert set(finished) == {"pair0", "pair1"} == {p.name for p in out.glob("pair*")}
+    done = subprocess.run(argv, capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.count("finished before") == 2 and done.stdout.count(": done") == 3
+    again = {p.parent.name: p.stat().st_mtime_ns for p in out.glob("pair*/metrics.json")}
+    assert set(again) == {f"pair{n}" for n in range(5)} and finished.items() <= again.items()
+    assert not list(out.glob(".*"))
+
+
+def test_tables_that_cannot_be_used(table: Path, tmp_path: Path) -> None:
+    image = "f0.nii.gz"
+    cases = {
+        "fixed,moving\n": "lists no pair",
+        f"fixed\n{image}\n": "lacks the column moving",
+        f"fixed,moving,colour\n{image},{image},red\n": "unknown column 'colour'",
+        f"fixed,moving\n{image},\n": "row 2 names no moving image",
+        f"fixed,moving\n{image},nowhere.nii.gz\n": "row 2, column moving: there is no file",
+        f"fixed,moving\n{image},{image}\n{image},{image}\n": "rows 2 and 3 are both called 'f0_f0'",
+        f"name,fixed,moving\n../up,{image},{image}\n": "'../up' is not one of a folder",
+        f"fixed,moving\n{image},{image},more\n": "row 2 has more cells",
+    }
+    path = tmp_path / "wrong.csv"
+    for text, expected in cases.items():
+        path.write_text(text)
+        with pytest.raises(UserError, match=expected):
+            read_pairs(path)
+    with pytest.raises(UserError, match="there is no file"):
+        read_pairs(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "-1/2", "1/0"])
+def test_shards_that_are_none(text: str) -> None:
+    with pytest.raises(UserError, match=f"--shard {text}: must be K/N"):
+        read_shard(text)
+
+
+def test_a_folder_of_something_else_is_not_taken_for_a_result(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "pair1").mkdir(parents=True)
+    with pytest.raises(UserError, match="pair1 exists, but holds no results"):
+        register_batch(read_pairs(table), tmp_path / "out", lambda files, folder: None)
+
+
+def test_options_that_exclude_each_other(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more, expected in {
+        ("--fixed", "a.nii.gz"): "--fixed a.nii.gz: not together with --pairs",
+        ("--overwrite",): "--overwrite: not together with --pairs",
+    }.items():
+        with pytest.raises(SystemExit):
+            run(lambda more=more: main(command(table, tmp_path / "out", *more)))
+        assert expected in capsys.readouterr().err
+    with pytest.raises(UserError, match="--moving must be given, or --pairs"):
+        main(["--fixed", "a.nii.gz", "--out", str(tmp_path / "out")])
+    with pytest.raises(UserError, match="--shard 1/2: needs --pairs"):
+        main(["--fixed", "a", "--moving", "b", "--out", str(tmp_path / "out"), "--shard", "1/2"])

@@ -1,0 +1,94 @@
+"""A small scene in the world, written on any grid, and a checkpoint of an untrained module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+SIDE = 32  # voxels; 3 mm each
+STRAIGHT = np.array([[3.0, 0, 0, -45], [0, 3.0, 0, -40], [0, 0, 3.0, -50], [0, 0, 0, 1]])
+
+
+def organs(points: NDArray) -> list[NDArray]:
+    """Where two ellipsoids are; points (..., 3) in world mm about (1.5, 6.5, -3.5), the centre of the grid."""
+    first = np.linalg.norm((points - [-12, 8, 2]) / [16, 14, 20], axis=-1) < 1
+    second = np.linalg.norm((points - [20, 0, -8]) / [11, 18, 14], axis=-1) < 1
+    return [first, second]
+
+
+def picture(points: NDArray) -> NDArray[np.float32]:
+    """A body with texture around both organs, nowhere below 0."""
+    body = np.linalg.norm((points - [1.5, 6.5, -3.5]) / [40, 36, 42], axis=-1) < 1
+    x, y, z = np.moveaxis(points, -1, 0)
+    texture = 8 * (np.sin(x / 5) * np.cos(y / 6) + np.sin(z / 5 + y / 9))
+    first, second = organs(points)
+    return np.where(body, 60 + texture + 60 * first + 100 * second, 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Written:
+    """Paths of an image of the scene and of its labels (1 and 2)."""
+
+    image: Path
+    labels: Path
+
+
+@pytest.fixture
+def write_scene(tmp_path: Path) -> Callable[..., Written]:
+    """Writes the scene, moved by ``shift`` mm, on a grid, in an axis order as "LAS"."""
+
+    def write(
+        name: str,
+        shape: Sequence[int] = (SIDE, SIDE, SIDE),
+        affine: NDArray = STRAIGHT,
+        shift: Sequence[float] = (0, 0, 0),
+        axes: str = "RAS",
+    ) -> Written:
+        voxels = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
+        points = voxels @ affine[:3, :3].T + affine[:3, 3] - np.asarray(shift)
+        first, second = organs(points)
+        arrays = picture(points), (first + 2 * (second & ~first)).astype(np.uint8)
+        written = Written(tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_labels.nii.gz")
+        for array, path in zip(arrays, (written.image, written.labels), strict=True):
+            image = nib.Nifti1Image(array, affine)
+            order = nib.orientations.ornt_transform(
+                nib.orientations.io_orientation(affine), nib.orientations.axcodes2ornt(axes)
+            )
+            nib.save(image.as_reoriented(order), path)
+        return written
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of an untrained module for MR and CT, spacing 3 mm, with names for the labels 1 and 7."""
+    import pytorch_lightning as pl
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from mmreg_lightning.config import CONF_DIR
+    from mmreg_lightning.training.module import DescentModule
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = compose("train", overrides=["data=learn2reg", "features=unet", "data.root=nowhere"])
+    groups = ("features", "descent", "loss", "training", "optimizer", "solver")
+    pl.seed_everything(0, verbose=False)
+    module = DescentModule(
+        **{group: OmegaConf.to_container(config[group], resolve=True) for group in groups},
+        modalities=["MR", "CT"],
+        label_names={1: "spleen", 7: "aorta"},
+        normalisation=OmegaConf.to_container(config.data.normalisation),
+        spacing=3.0,
+    )
+    path = tmp_path_factory.mktemp("checkpoint") / "untrained.ckpt"
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer.strategy.connect(module)
+    trainer.save_checkpoint(path, weights_only=True)
+    return path

@@ -1,0 +1,285 @@
+"""The module as the shipped configuration composes it, shrunk: phases, gradients, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch.utils.data import DataLoader
+
+from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.training.module import DescentModule, learning_rate_share
+
+SHRUNK = {
+    "unet": ["features.widths=[8,8]"],
+    "cnn": ["features.width=8", "features.depth=1"],
+}
+TINY = ["features.channels=4", "descent.levels=[2,1]", "solver.levels=[2,1]", "solver.iterations=2"]
+DATA = {
+    "modalities": ["MR", "CT"],
+    "label_names": {1: "liver", 2: "spleen"},
+    "normalisation": {
+        "MR": {"kind": "percentile", "low": 1.0, "high": 99.0},
+        "CT": {"kind": "window", "low": -160.0, "high": 240.0},
+    },
+    "spacing": 4.0,
+}
+GROUPS = ("features", "descent", "loss", "training", "optimizer", "solver")
+DESCENT = "mmreg_lightning.descent"
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
+def settings(*overrides, features="unet"):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        config = compose("train", overrides=[f"features={features}", *SHRUNK[features], *TINY, *overrides])
+    return {group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS}
+
+
+def build(*overrides, features="unet", **changes):
+    torch.manual_seed(0)
+    return DescentModule(**{**settings(*overrides, features=features), **DATA, **changes})
+
+
+def pair():
+    """An image with two balls, and the same shifted, with other contrast."""
+    grid = torch.stack(torch.meshgrid(*[torch.arange(16.0)] * 3, indexing="ij"))
+
+    def ball(centre, radius):
+        return (grid - torch.tensor(centre).view(3, 1, 1, 1)).norm(dim=0) < radius
+
+    def image(shift, values):
+        labels = torch.zeros(1, 16, 16, 16, dtype=torch.long)
+        labels[0][ball([5.0 + shift, 5.0, 6.0], 4)] = 1
+        labels[0][ball([10.0 + shift, 11.0, 9.0], 3.5)] = 2
+        return torch.tensor(values)[labels], labels
+
+    fixed, fixed_labels = image(0.0, [0.1, 0.5, 0.9])
+    moving, moving_labels = image(2.0, [0.5, 0.9, 0.2])
+    return {
+        "fixed": fixed,
+        "moving": moving,
+        "fixed_labels": fixed_labels,
+        "moving_labels": moving_labels,
+        "inside": torch.ones_like(fixed),
+    }
+
+
+class Recorder(pl.Callback):
+    """Names of what each step logged, and its loss."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        trainer.callback_metrics.clear()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.steps.append({**trainer.callback_metrics, "loss": outputs["loss"].detach()})
+
+
+def fit(module, steps, folder, ckpt_path=None, validate=False):
+    recorder = Recorder()
+    torch.manual_seed(0)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        callbacks=[recorder],
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=1 if validate else 0,
+    )
+    loader = DataLoader([pair()])
+    trainer.fit(module, loader, loader, ckpt_path=ckpt_path, weights_only=True)
+    return trainer, recorder.steps
+
+
+def finite_step(module, folder):
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    _, steps = fit(module, 1, folder)
+    assert torch.isfinite(steps[0]["loss"])
+    assert any(not torch.equal(before[name], p) for name, p in module.named_parameters())
+
+
+@pytest.mark.parametrize("features", choices("features"))
+@pytest.mark.parametrize("training", choices("training"))
+def test_every_training_of_every_network(features, training, tmp_path):
+    finite_step(build(f"training={training}", features=features), tmp_path)
+
+
+@pytest.mark.parametrize("loss", choices("loss"))
+def test_every_loss(loss, tmp_path):
+    finite_step(build(f"loss={loss}", "training=paper"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["GaussianRegulariser", "DiffusionRegulariser", "NoRegulariser"])
+def test_every_regulariser(name, tmp_path):
+    descent = settings()["descent"]
+    descent["step"]["regulariser"] = {"_target_": f"{DESCENT}.regularisers.{name}"}
+    finite_step(build("training=paper", descent=descent), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["OneHotTargets", "SignedDistanceTargets"])
+def test_every_target(name, tmp_path):
+    descent = settings()["descent"]
+    descent["targets"] = {"_target_": f"{DESCENT}.targets.{name}"}
+    finite_step(build("training=paper", descent=descent), tmp_path)
+
+
+def test_warm_up_learns_from_organs_alone_then_from_the_descent(tmp_path):
+    module = build(training={"warmup": 0.5, "organ_weight": 0.0, "descent_weight": 1.0})
+    _, steps = fit(module, 4, tmp_path)
+    organs = ["train/organ_loss" in step for step in steps]
+    descent = ["train/descent_loss" in step for step in steps]
+    assert organs == [True, True, False, False]
+    assert descent == [False, False, True, True]
+
+
+def test_organ_loss_goes_on_by_its_weight(tmp_path):
+    training = {"warmup": 0.0, "organ_weight": 0.3, "descent_weight": 2.0}
+    _, (step,) = fit(build(training=training), 1, tmp_path)
+    expected = 0.3 * step["train/organ_loss"] + 2.0 * step["train/descent_loss"]
+    torch.testing.assert_close(step["loss"], expected)
+
+
+@pytest.mark.parametrize("warmup", [1.0, 0.0])
+def test_one_pair_can_be_learned_by_heart(warmup, tmp_path):
+    descent = settings()["descent"]
+    descent["start_states"] = {
+        "_target_": f"{DESCENT}.start_states.StartStates",
+        "zero": 1.0,
+        "labels": 0.0,
+        "own": 0.0,
+    }
+    training = {"warmup": warmup, "organ_weight": 0.0, "descent_weight": 1.0}
+    _, steps = fit(build("optimizer.lr=0.01", descent=descent, training=training), 25, tmp_path)
+    losses = [float(step["loss"]) for step in steps]
+    assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
+
+
+def test_validation_metrics(tmp_path):
+    trainer, _ = fit(build(), 1, tmp_path, validate=True)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert {"val/dice", "val/dice_before", "val/cosine", "val/folds_percent", "val/sdlogj"} <= set(metrics)
+    assert 0 < metrics["val/dice_before"] < 1 and 0 <= metrics["val/dice"] <= 1
+
+
+def test_registration_of_equal_images_is_identity():
+    # Features of one image are equal only with a shared stem.
+    module = build("features.stem=shared", "features.norm=none").eval()
+    image = pair()["fixed"][None]
+    u = module.register(image, image, torch.ones_like(image)).displacement
+    assert u.shape == (1, 3, 16, 16, 16)
+    assert u.abs().max() < 1e-3
+
+
+def test_too_few_channels():
+    with pytest.raises(UserError, match="features.channels=2.*the 2 organs"):
+        build("training=warmup", "features.channels=2")
+    assert build("training=paper", "features.channels=2").features.channels == 2
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return all(type(k) in (str, int) and plain(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    trainer, _ = fit(build(), 3, folder)
+    trainer.save_checkpoint(folder / "last.ckpt")
+    return folder / "last.ckpt"
+
+
+def test_hyperparameters_are_plain_types(checkpoint):
+    content = torch.load(checkpoint, weights_only=True)
+    assert plain(
+        {k: dict(v) if not isinstance(v, (list, float)) else v for k, v in content["hyper_parameters"].items()}
+    )
+    assert content["hyper_parameters"]["label_names"] == {1: "liver", 2: "spleen"}
+    assert isinstance(content["mmreg_lightning_version"], str)
+
+
+@pytest.mark.slow
+def test_checkpoint_alone_rebuilds_the_features_in_a_new_process(checkpoint, tmp_path):
+    image = pair()["fixed"][None]
+    module = DescentModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
+    torch.save({"image": image, "features": module(image, "MR").detach()}, tmp_path / "expected.pt")
+    code = (
+        "import sys, torch; from mmreg_lightning.training.module import DescentModule;"
+        "m = DescentModule.load_from_checkpoint(sys.argv[1], map_location='cpu', weights_only=True).eval();"
+        "e = torch.load(sys.argv[2], weights_only=True);"
+        "torch.testing.assert_close(m(e['image'], 'MR'), e['features'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    arguments = [sys.executable, "-c", code, str(checkpoint), str(tmp_path / "expected.pt")]
+    done = subprocess.run(arguments, capture_output=True, encoding="utf-8", cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_resuming_goes_on_where_it_stopped(checkpoint, tmp_path):
+    module = build()
+    trainer, steps = fit(module, 5, tmp_path, ckpt_path=checkpoint)
+    assert trainer.global_step == 5
+    assert len(steps) == 2
+
+
+def test_learning_rate_rises_then_falls_to_nothing():
+    rates = [learning_rate_share(step / 100) for step in range(101)]
+    assert max(rates) == rates[5] == 1
+    assert rates[:6] == sorted(rates[:6]) and rates[5:] == sorted(rates[5:], reverse=True)
+    assert 0 < rates[0] < 0.1 and rates[100] == pytest.approx(0)
+    assert rates[24] == pytest.approx(0.5 + 0.5 * 0.80902, abs=1e-4)  # a fifth of the fall: cos(pi / 5)
+
+
+def test_descent_under_autocast(tmp_path):
+    """bf16 is for the network alone: targets and displacements stay in float32."""
+    module = build("training=paper")
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        max_steps=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, DataLoader([pair()]), DataLoader([pair()]))
+    assert trainer.global_step == 1
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_the_end_of_the_warmup_survives_a_longer_resumed_run():
+    module = build("training.warmup=0.5")
+    module.warmup_steps = 3
+    checkpoint = {"global_step": 4}
+    module.on_save_checkpoint(checkpoint)
+    resumed = build("training.warmup=0.5")
+    resumed.on_load_checkpoint(checkpoint)
+    assert resumed.warmup_steps == 3
+
+
+def test_sigmoid_features_cannot_learn_from_organ_labels():
+    with pytest.raises(UserError, match="features.bound=sigmoid"):
+        build("features.bound=sigmoid", "training=warmup")
+    assert build("features.bound=sigmoid", "training=paper").features.bound == "sigmoid"

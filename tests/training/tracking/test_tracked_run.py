@@ -1,0 +1,155 @@
+"""A W&B run that fails in every way, and what it would send to a server."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import pytest
+import wandb
+
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.training.tracking.description import METRICS, git_state
+from mmreg_lightning.training.tracking.identity import RUN_ID, identified, run_id
+from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
+from mmreg_lightning.training.tracking.organ_table import organ_rows
+from mmreg_lightning.training.tracking.tracked_run import TrackedRun, tracking
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """In the place of ``wandb.init``: gives a run that is online."""
+    run = MagicMock(id="abcd1234", offline=False, disabled=False)
+    monkeypatch.setattr(wandb, "init", MagicMock(return_value=run))
+    monkeypatch.setattr(wandb, "run", None)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    return run
+
+
+def warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_a_run_that_cannot_begin_is_told_once(server, caplog):
+    wandb.init.side_effect = OSError("no\nroom")
+    run = TrackedRun()
+    for step in range(2):
+        run.log_hyperparams({"a": 1})
+        run.log_metrics({"a": 1.0}, step)
+    assert not run.uploads and wandb.init.call_count == 1
+    assert warnings(caplog) == ["W&B failed (OSError: no room), the training goes on without it"]
+
+
+@pytest.mark.parametrize("call", ["log", "finish", "image", "table"])
+def test_nothing_that_fails_is_raised(call, server, caplog):
+    server.log.side_effect = server.finish.side_effect = RuntimeError("gone")
+    run = TrackedRun()
+    with tracking([run]) as runs:
+        assert runs == [run]
+        run.log_hyperparams({"a": 1})
+        if call == "log":
+            run.log_metrics({"a": 1.0}, 1)
+            run.log_metrics({"a": 1.0}, 2)
+        elif call == "image":
+            run.log_image("a", ["nowhere.png"], step=1)
+        elif call == "table":
+            run.log_table("a", columns=["one"], data=[[1, 2]])
+    assert len(warnings(caplog)) == 1 and warnings(caplog)[0].startswith("W&B failed (")
+    assert wandb.run is None, "the next training would join it"
+
+
+def test_it_is_finished_always(server):
+    run = TrackedRun()
+    with pytest.raises(KeyError), tracking([run]):
+        run.log_metrics({"a": 1.0})
+        raise KeyError("training")
+    server.finish.assert_called_once_with(exit_code=1)
+    with tracking([TrackedRun()]) as (run,):
+        run.log_metrics({"a": 1.0})
+    server.finish.assert_called_with(exit_code=0)
+
+
+@pytest.mark.parametrize(
+    ("offline", "environment", "mode"),
+    [(True, None, "offline"), (False, None, "online"), (True, "online", None), (False, "disabled", None)],
+)
+def test_the_environment_chooses_the_mode(offline, environment, mode, server, monkeypatch):
+    if environment is not None:
+        monkeypatch.setenv("WANDB_MODE", environment)
+    TrackedRun(offline=offline).log_metrics({"a": 1.0})
+    assert wandb.init.call_args.kwargs.get("mode") == mode  # where none is given wandb takes the environment's
+
+
+def content(artifact, name: str) -> bytes:
+    return Path(artifact.manifest.entries[name].local_path).read_bytes()
+
+
+def test_artifacts_lead_from_the_data_set_to_the_results(server, phantom, tmp_path):
+    for name in ("best.ckpt", "last.ckpt", "config.yaml", "result.json", "other.txt"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_text("a")
+    run, dataset = TrackedRun(), Learn2RegDataset.read(phantom)
+    use_data_set(run, dataset)
+    log_results(run, tmp_path, {"val/dice": 0.5})
+    (data,) = server.use_artifact.call_args.args
+    assert data.type == "dataset" and list(data.manifest.entries) == ["facts.json"], "no image leaves the machine"
+    assert json.loads(content(data, "facts.json")) == data.metadata
+    assert data.metadata["root"] == str(phantom.resolve()) and data.metadata["training_images"] == 6
+    model, results = (call.args[0] for call in server.log_artifact.call_args_list)
+    assert (model.name, model.type) == ("checkpoint-abcd1234", "model")
+    assert set(model.manifest.entries) == {"best.ckpt", "last.ckpt"} and content(model, "best.ckpt") == b"best.ckpt"
+    assert (results.name, results.type) == ("results-abcd1234", "results")
+    assert set(results.manifest.entries) == {"config.yaml", "result.json", "pictures/a.png"}
+    assert results.metadata == {"checkpoint": "checkpoint-abcd1234", "val/dice": 0.5}
+
+
+def test_an_offline_run_gets_no_artifacts(server, phantom, tmp_path):
+    server.offline = True
+    run = TrackedRun()
+    use_data_set(run, Learn2RegDataset.read(phantom))
+    log_results(run, tmp_path, {})
+    assert not server.use_artifact.called and not server.log_artifact.called
+
+
+def test_who_a_run_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    logger = {"_target_": "mmreg_lightning.training.tracking.tracked_run.TrackedRun", "project": "p"}
+    first = identified(logger, tmp_path, "my_sweep", ["seed=3", "x" * 65])
+    assert first["group"] == "my_sweep" and first["tags"] == ["seed=3"] and first["id"] == run_id(tmp_path)
+    again = identified(logger, tmp_path, None, ["seed=3"])
+    assert again["id"] == first["id"] and "group" not in again
+    csv = {"_target_": "pytorch_lightning.loggers.CSVLogger"}
+    assert identified(csv, tmp_path / "none", None, []) == csv and run_id(tmp_path / "none") is None
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s")
+    monkeypatch.setenv("WANDB_RUN_ID", "named")
+    assert identified(logger, tmp_path, None, []) == logger
+    assert (tmp_path / RUN_ID).read_text() == "named"
+
+
+def test_the_table_of_organs():
+    cases = [{"organs": {"liver": 0.5, "spleen": float("nan")}}, {"organs": {"liver": 0.75, "spleen": 0.25}}]
+    assert organ_rows(cases) == [["liver", 0.625, 0.5, 2], ["spleen", 0.25, 0.25, 1]]
+
+
+def test_metrics_have_units_and_goals():
+    assert METRICS["val/folds_percent"] == ("%", "minimize") and METRICS["val/dice"] == ("1", "maximize")
+
+
+def test_git_state(tmp_path):
+    import subprocess
+
+    assert git_state(tmp_path) is None
+    (tmp_path / "__init__.py").write_text("")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q", "-b", "trunk"], check=True)
+    assert git_state(tmp_path) is None, "a file that is not the repository's"
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "one"], check=True)
+    state = git_state(tmp_path)
+    assert state is not None and len(state["commit"]) == 40
+    assert (state["branch"], state["changed"]) == ("trunk", False)
+    (tmp_path / "__init__.py").write_text("1")
+    assert git_state(tmp_path) == {**state, "changed": True}
