@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmreg_lightning.benchmark.comparison import MIND_PATCHES
 from mmreg_lightning.benchmark.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT
 from mmreg_lightning.files import write_text
-from mmreg_lightning.registration.settings import MIND_SSC_VARIANTS
 from mmreg_lightning.reporting.pages import Plot, Section, Table, figure_png, html_page
 
 NAMES = {
@@ -50,7 +50,7 @@ def method_note(*, trials: int, tuning_pairs: int, tune: str, report: str) -> st
     )
     return (
         f"Each row uses the best of the same {trials} settings of the demons solver (MIND-SSC: of these with each of "
-        f"{len(MIND_SSC_VARIANTS)} patch sizes, on intensities that are not clipped), chosen by mean Dice over "
+        f"{len(MIND_PATCHES)} patch sizes, on intensities that are not clipped), chosen by mean Dice over "
         f"{tuning_pairs} pair{'s' if tuning_pairs > 1 else ''} of the {tune} split (settings that fold more than "
         f"{MAX_FOLDS_PERCENT:g} % of the voxels rank last; of those within {DICE_TOLERANCE:g} of the best Dice the "
         f"smoothest is taken). {source} TRE is over pairs of one subject, whose landmarks "

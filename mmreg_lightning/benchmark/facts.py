@@ -15,8 +15,7 @@ import torch
 from mmreg_lightning import __version__
 from mmreg_lightning.benchmark.peers.registry import PEERS, peer_version
 from mmreg_lightning.benchmark.plan import Plan
-from mmreg_lightning.data.learn2reg import PairRecord
-from mmreg_lightning.data.pair import pair_files
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
 
@@ -27,7 +26,7 @@ def run_facts(plan: Plan, settings: Mapping[str, Any], command: str) -> dict[str
     return {
         "title": f"Benchmark on {plan.dataset.name}",
         "what": (
-            f"{plan.dataset.moving_modality} to {plan.dataset.fixed_modality}, {len(plan.reported)} pairs of the split "
+            f"{plan.dataset.moving_modality} to {plan.dataset.fixed_modality}, {len(plan.cases)} pairs of the split "
             f"{settings['report']['split']}. Every method tried up to {plan.trials} settings on the same "
             f"{len(plan.tuning)} pairs of the split {settings['tuning']['split']}, and its best one (highest Dice; the "
             "smoothest within 0.005 of it; folds above 0.1 % rank last) ran once on the reported pairs."
@@ -53,7 +52,7 @@ def machine_facts(
     }
 
 
-def check_same(folder: Path, settings: Mapping[str, Any], pairs: Sequence[PairRecord] = ()) -> None:
+def check_same(folder: Path, settings: Mapping[str, Any], pairs: Sequence[Pair[ImageFiles]] = ()) -> None:
     """Note what a benchmark measures in ``benchmark.json``, or compare with what is noted there.
 
     Methods may be added to a benchmark, and more pairs be reported; data, checkpoint and tuning may not change.
@@ -89,9 +88,9 @@ def check_same(folder: Path, settings: Mapping[str, Any], pairs: Sequence[PairRe
         )
 
 
-def file_digests(pairs: Sequence[PairRecord]) -> dict[str, str]:
+def file_digests(pairs: Sequence[Pair[ImageFiles]]) -> dict[str, str]:
     """Checksums of all files of some pairs, by path."""
-    return {str(path): sha256(path) for pair in pairs for path in pair_files(pair).named().values()}
+    return {str(path): sha256(path) for pair in pairs for path in pair.files().values()}
 
 
 def check_unchanged(folder: Path, before: Mapping[str, str], now: Mapping[str, str], option: str) -> None:

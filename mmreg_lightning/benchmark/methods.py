@@ -6,88 +6,38 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmreg_lightning.benchmark.peers.process import run_peer
-from mmreg_lightning.benchmark.tuning import with_setting
 from mmreg_lightning.config import instantiate
-from mmreg_lightning.data.learn2reg import PairRecord
-from mmreg_lightning.data.pair import PairData
+from mmreg_lightning.data.pair import Image, ImageFiles, Pair
 from mmreg_lightning.evaluation.fields import read_field
-from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.functional.intensity import Recipe
-from mmreg_lightning.registration.settings import default_spacing
-from mmreg_lightning.registration.solve import FeaturePair, extract_features, solve_pair
+from mmreg_lightning.registration.families import FeatureFamily
+from mmreg_lightning.registration.settings import Settings, with_setting
+from mmreg_lightning.registration.solve import FeatureMaps, Registration, extract, solve
 from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
 
 Setting = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Registered:
-    """One registration.
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One registration by a method.
 
     Attributes:
         displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
         seconds: by stage; reading the files and scoring are not in it.
         peak_memory_mb: of the process; None where the system does not tell.
+        registration: fields and features, of a method of this package.
     """
 
     displacement: Tensor
     seconds: Mapping[str, float]
     peak_memory_mb: float | None
-
-
-class Method(Protocol):
-    """Registers a pair with a setting.
-
-    Attributes:
-        name: unique in the benchmark; a file name, too.
-        space: values of each key of a setting.
-    """
-
-    name: str
-    space: Mapping[str, Sequence[Any]]
-
-    def __call__(self, pair: PairRecord, data: PairData, setting: Setting) -> Registered:
-        """Register ``pair``, whose files ``data`` holds; keys that ``setting`` lacks have their defaults."""
-        ...
-
-
-@dataclass(frozen=True)
-class FeatureFamily:
-    """Features with their intensity recipes and working spacing.
-
-    Attributes:
-        name: of the family.
-        config: of the features; ``features`` is what it builds, loaded weights included.
-        normalisation: intensity recipe of each modality.
-        spacing: working spacing, mm; None is ``default_spacing`` of each fixed image.
-        space: values of ``features.KEY`` and ``spacing`` to try.
-    """
-
-    name: str
-    config: Mapping[str, Any]
-    features: FeatureExtractor
-    normalisation: Mapping[str, Recipe]
-    spacing: float | Sequence[float] | None
-    space: Mapping[str, Sequence[Any]]
-
-    def extract(self, pair: PairRecord, data: PairData, setting: Setting) -> FeaturePair:
-        """Features of a pair; new ones are built where the setting changes them."""
-        own = {k.removeprefix("features."): v for k, v in setting.items() if k.startswith("features.")}
-        return extract_features(
-            data.fixed,
-            data.moving,
-            features=instantiate({**self.config, **own}) if own else self.features,
-            spacing=setting.get("spacing", self.spacing) or default_spacing(data.fixed.grid),
-            fixed_modality=pair.fixed.modality,
-            moving_modality=pair.moving.modality,
-            normalisation=self.normalisation,
-        )
+    registration: Registration | None = None
 
 
 class FeatureMethod:
@@ -98,6 +48,7 @@ class FeatureMethod:
         solver: name and configuration.
         space: values of ``solver.KEY`` to try; the family's own are added.
         memo: keeps features while settings are tried, shared by all solvers of a family; emptied by its owner.
+        label_names: organ name of each label id, for reports.
     """
 
     def __init__(
@@ -105,33 +56,54 @@ class FeatureMethod:
         family: FeatureFamily,
         solver: tuple[str, Mapping[str, Any]],
         space: Mapping[str, Sequence[Any]],
-        memo: dict[Any, FeaturePair],
+        memo: dict[Any, FeatureMaps],
+        label_names: Mapping[int, str] | None = None,
     ) -> None:
         self.family = family
         self.name = f"{family.name}+{solver[0]}"
         self.solver_config = solver[1]
         self.space = {**family.space, **space}
         self.memo = memo
+        self.label_names = label_names or {}
 
-    def __call__(self, pair: PairRecord, data: PairData, setting: Setting) -> Registered:
-        """See ``Method``."""
-        watched = reset_peak_memory()
-        features = self.family.extract(pair, data, setting)
-        return self._solve(features, setting, watched)
+    def settings(self, files: Pair[ImageFiles], setting: Setting) -> Settings:
+        """What registers a pair with a setting; new features are built where the setting changes them."""
+        own = {k.removeprefix("features."): v for k, v in setting.items() if k.startswith("features.")}
+        config = self.solver(setting)
+        return Settings(
+            self.family.variant(own),
+            instantiate(config),
+            config,
+            files.fixed.modality,
+            files.moving.modality,
+            setting.get("spacing", self.family.spacing),
+            self.label_names,
+        )
 
-    def tried(self, pair: PairRecord, data: PairData, setting: Setting) -> Registered:
-        """The same, with features from the memo; its seconds and memory mean nothing."""
-        family = tuple((key, value) for key, value in setting.items() if not key.startswith("solver."))
-        key = (pair.name, family)
-        if key not in self.memo:
-            self.memo[key] = self.family.extract(pair, data, setting)
-        return self._solve(self.memo[key], setting, watched=False)
-
-    def _solve(self, features: FeaturePair, setting: Setting, watched: bool) -> Registered:
+    def solver(self, setting: Setting) -> dict[str, Any]:
+        """Configuration of the solver with a setting."""
         own = {k.removeprefix("solver."): v for k, v in setting.items() if k.startswith("solver.")}
-        found = solve_pair(features, instantiate(with_setting(self.solver_config, own)))
-        seconds = {**found.seconds, "total": sum(found.seconds.values())}
-        return Registered(found.displacement, seconds, peak_memory_mb() if watched else None)
+        return with_setting(self.solver_config, own)
+
+    def __call__(self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting) -> Outcome:
+        """Register ``pair``, which ``files`` holds; keys that ``setting`` lacks have their defaults."""
+        watched = reset_peak_memory()
+        settings = self.settings(files, setting)
+        return _solved(extract(pair, settings), settings, watched)
+
+    def tried(self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting) -> Outcome:
+        """The same, with features from the memo; its seconds and memory mean nothing."""
+        settings = self.settings(files, setting)
+        key = (files.name, tuple((k, v) for k, v in setting.items() if not k.startswith("solver.")))
+        if key not in self.memo:
+            self.memo[key] = extract(pair, settings)
+        return _solved(self.memo[key], settings, watched=False)
+
+
+def _solved(maps: FeatureMaps, settings: Settings, watched: bool) -> Outcome:
+    found = solve(maps, settings.solver)
+    seconds = {**found.seconds, "total": sum(found.seconds.values())}
+    return Outcome(found.displacement, seconds, peak_memory_mb() if watched else None, found)
 
 
 class PeerMethod:
@@ -146,15 +118,19 @@ class PeerMethod:
         self.name = name
         self.space = space
 
-    def __call__(self, pair: PairRecord, data: PairData, setting: Setting) -> Registered:
-        """See ``Method``.
+    def __call__(self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting) -> Outcome:
+        """Register the files of a pair, see ``FeatureMethod``.
 
         Raises:
             PeerError: the package failed.
         """
         with tempfile.TemporaryDirectory() as scratch:
             field = Path(scratch) / "field.nii.gz"
-            told = run_peer(self.name, pair.fixed.image, pair.moving.image, field, setting, torch.get_num_threads())
-            return Registered(read_field(field, data), {"total": told["seconds"]}, told["peak_memory_mb"])
+            told = run_peer(self.name, files.fixed.image, files.moving.image, field, setting, torch.get_num_threads())
+            return Outcome(read_field(field, pair), {"total": told["seconds"]}, told["peak_memory_mb"])
 
     tried = __call__
+
+
+Method = FeatureMethod | PeerMethod
+"""Registers a pair with a setting. ``name`` is unique in a benchmark, and a file name; ``space`` has values to try."""

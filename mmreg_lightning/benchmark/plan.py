@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmreg_lightning.benchmark.methods import FeatureFamily, FeatureMethod, PeerMethod
+import yaml
+
+from mmreg_lightning.benchmark.methods import FeatureMethod, Method, Outcome, PeerMethod, Setting
 from mmreg_lightning.benchmark.peers.registry import PEERS, peer_version
-from mmreg_lightning.config import instantiate
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord, check_fits
+from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import Image, ImageFiles, Pair
+from mmreg_lightning.data.perturbed import Perturbation
 from mmreg_lightning.errors import UserError, positive_int
-from mmreg_lightning.features.checkpoint import load_checkpoint
-from mmreg_lightning.registration.settings import MIND_SSC, UNCLIPPED, shipped_normalisation, solver_config
-from mmreg_lightning.registration.solve import FeaturePair
+from mmreg_lightning.evaluation.scores import score
+from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint, family_of_config
+from mmreg_lightning.registration.settings import solver_config
+from mmreg_lightning.registration.solve import FeatureMaps
 
-FAMILIES = ("learned", "mind_ssc", "intensity")
-_INTENSITY = {"_target_": "mmreg_lightning.features.intensity.IntensityFeatures", "stride": 2}
+Progress = Callable[[str, int, int], None]
+"""Called with (what is going on, done, in all)."""
+Row = dict[str, Any]
+Judge = Callable[[Method, Pair[Image], Outcome, Setting], Row]
 
-AnyMethod = FeatureMethod | PeerMethod
+
+@dataclass(frozen=True)
+class Case:
+    """One pair to be registered, as it is or changed.
+
+    Attributes:
+        files: the pair.
+        perturbation: kind of change; None is none.
+        level: of it, 0 for the pair as it is.
+    """
+
+    files: Pair[ImageFiles]
+    perturbation: Perturbation | None = None
+    level: float = 0
 
 
 @dataclass(frozen=True)
@@ -32,19 +50,22 @@ class Plan:
         label_names: organs that count.
         methods: in the order of the report.
         memo: see ``FeatureMethod``.
-        tuning, reported: pairs.
-        trials: settings a method.
+        tuning: pairs that settings are tried on.
+        cases: what the numbers are from.
+        trials: settings a method; None is the whole space of each.
         seed: of the settings that are drawn.
+        judge: measures one registration of a trial: ``dice``, ``folds_percent``, ``sdlogj`` and what else is noted.
     """
 
     dataset: Learn2RegDataset
     label_names: Mapping[int, str]
-    methods: Sequence[AnyMethod]
-    memo: dict[Any, FeaturePair]
-    tuning: Sequence[PairRecord]
-    reported: Sequence[PairRecord]
-    trials: int
+    methods: Sequence[Method]
+    memo: dict[Any, FeatureMaps]
+    tuning: Sequence[Pair[ImageFiles]]
+    cases: Sequence[Case]
+    trials: int | None
     seed: int
+    judge: Judge
 
 
 def make_plan(config: Mapping[str, Any]) -> Plan:
@@ -54,13 +75,11 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
         UserError: data, checkpoint, a family, a solver, a peer or a number cannot be used.
     """
     dataset = Learn2RegDataset.read(config["data"]["root"])
-    memo: dict[Any, FeaturePair] = {}
-    methods: list[AnyMethod] = []
+    memo: dict[Any, FeatureMaps] = {}
+    methods: list[Method] = []
     for name, options in config["features"].items():
-        family = make_family(name, options, config, dataset)
-        for solver, own in config["solvers"].items():
-            base = (solver, solver_config(solver, None, own.get("overrides", ())))
-            methods.append(FeatureMethod(family, base, own.get("space", {}), memo))
+        family = make_family(name, options, config["checkpoint"], dataset)
+        methods += [make_method(family, solver, own, memo) for solver, own in config["solvers"].items()]
     for name, options in config["peers"].items():
         if name not in PEERS:
             raise UserError(f"peers.{name}: must be one of {', '.join(PEERS)}")
@@ -73,80 +92,105 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
     if not methods:
         raise UserError("features, solvers and peers leave nothing to compare")
     tuning, report = config["tuning"], config["report"]
+
+    def judge(method: Method, pair: Pair[Image], found: Outcome, setting: Setting) -> Row:
+        row = score(pair, found.displacement, dataset.label_names).row()
+        return {key: row[key] for key in ("dice", "folds_percent", "sdlogj")}
+
     return Plan(
         dataset,
         dataset.label_names,
         methods,
         memo,
         select(dataset, "tuning", tuning["split"], tuning["pairs"]),
-        select(dataset, "report", report["split"], report["pairs"]),
+        [Case(files) for files in select(dataset, "report", report["split"], report["pairs"])],
         positive_int("tuning.trials", tuning["trials"]),
         int(config["seed"]),
+        judge,
     )
 
 
 def make_family(
-    name: str, options: Mapping[str, Any], config: Mapping[str, Any], dataset: Learn2RegDataset
+    name: str, options: Mapping[str, Any], checkpoint: str | None, dataset: Learn2RegDataset
 ) -> FeatureFamily:
-    """A feature family by name.
+    """A feature family by name: ``learned`` of a checkpoint, any other from its configuration.
 
     Raises:
-        UserError: unknown, or ``learned`` without a checkpoint that fits the data set.
+        UserError: it cannot be built, or ``learned`` has no checkpoint that fits the data set.
     """
-    space = options.get("space") or {}
-    modalities = (dataset.fixed_modality, dataset.moving_modality)
-    if name == "learned":
-        checkpoint = config["checkpoint"]
-        if checkpoint is None:
-            raise UserError(
-                "checkpoint=null: features.learned needs one of mmreg-train; '~features.learned' leaves it out"
-            )
-        model = load_checkpoint(checkpoint)
-        check_fits(dataset, checkpoint, model.modalities, model.label_names)
-        recipes, spacing = model.hparams["normalisation"], model.hparams["spacing"]
-        return FeatureFamily(name, model.hparams["features"], model.features, recipes, spacing, space)
-    shipped = shipped_normalisation()
-    spacing = options.get("spacing")
-    if name == "mind_ssc":
-        recipes = dict.fromkeys(modalities, UNCLIPPED)
-        return FeatureFamily(name, MIND_SSC, instantiate(MIND_SSC), recipes, spacing, space)
-    if name == "intensity":
-        recipes = {m: shipped.get(m, shipped["MR"]) for m in modalities}
-        return FeatureFamily(name, _INTENSITY, instantiate(_INTENSITY), recipes, spacing, space)
-    raise UserError(f"features.{name}: must be one of {', '.join(FAMILIES)}")
+    if name != "learned":
+        given = dict(options)
+        if given.get("ids") == "???":  # the true labels of this data set
+            given["ids"] = list(dataset.label_names)
+        return family_of_config(name, given)
+    if checkpoint is None:
+        raise UserError("checkpoint=null: features.learned needs one of mmreg-train; '~features.learned' leaves it out")
+    family = family_of_checkpoint(checkpoint, options.get("space"))
+    assert family.model is not None, "a checkpoint has a model"
+    dataset.check_fits(checkpoint, family.model.modalities, family.label_names)
+    return family
 
 
-def select(dataset: Learn2RegDataset, key: str, split: str, count: int | None) -> Sequence[PairRecord]:
-    """The first ``count`` pairs of two subjects in a split; of one subject where there are no others; None is all.
+def make_method(
+    family: FeatureFamily, solver: str | None, options: Mapping[str, Any], memo: dict[Any, FeatureMaps]
+) -> FeatureMethod:
+    """A feature family with a solver.
+
+    Args:
+        family: features.
+        solver: name of a file of conf/solver; None is the family's own, see ``solver_config``.
+        options: ``overrides`` of the solver's configuration and ``space`` of ``solver.KEY``; None is
+            ``demons_space``.
+        memo: see ``FeatureMethod``.
 
     Raises:
-        UserError: no such split, it is empty, or an image has no labels.
+        UserError: see ``solver_config`` and ``demons_space``.
+    """
+    config = solver_config(solver, family, options.get("overrides", ()))
+    space = options.get("space")
+    return FeatureMethod(family, (solver or "demons", config), demons_space(config) if space is None else space, memo)
+
+
+def demons_space(solver: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+    """What tuning tries of a demons solver: conf/search_space.yaml, by the regulariser of its step.
+
+    Raises:
+        UserError: it is another solver, or another regulariser.
+    """
+    spaces = yaml.safe_load((CONF_DIR / "search_space.yaml").read_text(encoding="utf-8"))
+    target = solver.get("step", {}).get("regulariser", {}).get("_target_", "")
+    if not solver["_target_"].endswith(".DemonsSolver") or target.rpartition(".")[2] not in spaces:
+        raise UserError(
+            f"solver._target_={solver['_target_']}, regulariser {target or 'none'}: a search space is known only "
+            f"for demons with {', '.join(spaces)}"
+        )
+    space: dict[str, Sequence[Any]] = spaces[target.rpartition(".")[2]]
+    return space
+
+
+def select(
+    dataset: Learn2RegDataset, key: str, split: str, count: int | None, everything: bool = False
+) -> Sequence[Pair[ImageFiles]]:
+    """The first pairs of two subjects in a split; of one subject where there are no others.
+
+    Args:
+        dataset: to select from.
+        key: what the pairs are for, for messages.
+        split: ``train``, ``val`` or ``test``.
+        count: at most so many; None is all.
+        everything: pairs of one subject, too.
+
+    Raises:
+        UserError: no such split, it is empty, a pair is not of the data set's modalities in their roles, or an image
+            has no labels.
     """
     if split not in dataset.pairs:
         raise UserError(f"{key}.split={split}: must be one of {', '.join(dataset.pairs)}")
     pairs = dataset.pairs[split]
-    chosen = [p for p in pairs if not p.same_subject] or list(pairs)
+    chosen = list(pairs) if everything else [p for p in pairs if not p.same_subject] or list(pairs)
     if count is not None:
         chosen = chosen[: positive_int(f"{key}.pairs", count)]
     if not chosen:
         raise UserError(f"{dataset.description} lists no pairs of the split {split!r} ({key}.split)")
-    for pair in chosen:
-        for record in (pair.fixed, pair.moving):
-            if record.labels is None:
-                raise UserError(f"{record.image}: an image without labels cannot be compared on")
+    dataset.check_labelled(chosen)
     return chosen
-
-
-def draw_settings(space: Mapping[str, Sequence[Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """The default (nothing set), then different combinations of the space's values, ``count`` in all.
-
-    A space of fewer combinations gives what it has: nobody is given a trial that another method could not use.
-
-    Args:
-        space: values of each key.
-        count: how many.
-        seed: of the draw.
-    """
-    grid = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())] if space else []
-    drawn = random.Random(seed).sample(grid, min(count - 1, len(grid)))
-    return [{}, *drawn]

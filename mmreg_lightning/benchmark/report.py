@@ -35,7 +35,7 @@ def write_results(
     rows: Sequence[Mapping[str, Any]],
     trials: Mapping[str, Sequence[Mapping[str, Any]]],
     facts: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Table]:
     """Write results.csv, summary.csv, tests.csv, summary.json, report.md, report.html and both plots.
 
     Args:
@@ -45,7 +45,7 @@ def write_results(
         facts: what the page says about the run: title, command, versions, machine, seed, pairs.
 
     Returns:
-        Content of summary.json.
+        Content of summary.json, and the table of the means.
     """
     methods = list(dict.fromkeys(["before", *trials]))
     summaries = {m: summarise([row for row in rows if row["method"] == m]) for m in methods}
@@ -78,7 +78,7 @@ def write_results(
     ]
     write_page(folder, str(facts["title"]), _sections(table, plots, trials, tests, failures, facts, order))
     write_json(folder / "summary.json", summary)
-    return summary
+    return summary, table
 
 
 def _sections(

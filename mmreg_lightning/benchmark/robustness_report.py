@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmreg_lightning.benchmark.curves import AreaTest, bootstrap_band, compare_areas, curve
-from mmreg_lightning.benchmark.robustness_plan import RobustnessPlan
-from mmreg_lightning.benchmark.robustness_runner import SUBJECTS
+from mmreg_lightning.benchmark.robustness import SUBJECTS, RobustnessPlan
 from mmreg_lightning.benchmark.statistics import holm
 from mmreg_lightning.data.perturbed import Perturbation
 from mmreg_lightning.files import write_json, write_rows

@@ -1,30 +1,28 @@
-"""Running a benchmark's plan; everything finished is on disk, so a killed benchmark goes on where it stopped."""
+"""Running a benchmark's plan; everything finished is on disk, so a stopped benchmark goes on where it ended."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmreg_lightning.benchmark.methods import Method, Setting
 from mmreg_lightning.benchmark.peers.process import PeerError
-from mmreg_lightning.benchmark.plan import AnyMethod, Plan, draw_settings
-from mmreg_lightning.benchmark.tuning import Trial, ranked
-from mmreg_lightning.data.learn2reg import PairRecord
-from mmreg_lightning.data.pair import PairData, pair_files, read_pair
+from mmreg_lightning.benchmark.plan import Case, Plan, Progress, Row
+from mmreg_lightning.benchmark.tuning import load, save, tune
+from mmreg_lightning.data.pair import Image, Pair
+from mmreg_lightning.data.perturbed import perturb
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.measures import evaluate
-from mmreg_lightning.evaluation.scores import score
-from mmreg_lightning.files import write_json
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is going on, done, in all)."""
-Row = dict[str, Any]
+Measure = Callable[[Method, Case, Pair[Image], Setting], Row]
+"""Registers a case by a method with a setting, and measures it."""
+Cell = tuple[Case, str, Path]
+"""A case, the name of a method, and the file that keeps the row."""
 
 
 def run_plan(plan: Plan, folder: Path, progress: Progress) -> tuple[list[Row], dict[str, list[Row]]]:
-    """Tune every method, then register the reported pairs with each one's best setting.
+    """Tune every method, then register every case with each one's best setting.
 
     Args:
         plan: what to do.
@@ -37,125 +35,93 @@ def run_plan(plan: Plan, folder: Path, progress: Progress) -> tuple[list[Row], d
     Raises:
         UserError: every trial of every method failed.
     """
-    trials = tune_all(plan, folder, progress, plan.methods)
-    plan.memo.clear()
-    if all("error" in own[0] for own in trials.values()):
+    trials = tune(plan, folder, progress, plan.methods)
+    best = {name: own[0] for name, own in trials.items()}
+    if all("error" in trial for trial in best.values()):
         first = plan.methods[0].name
-        raise UserError(f"every trial of every method failed, the first of {first} with: {trials[first][0]['error']}")
+        raise UserError(f"every trial of every method failed, the first of {first} with: {best[first]['error']}")
+    methods: dict[str, Method] = {m.name: m for m in plan.methods}
+    cells = [
+        (case, name, folder / "cases" / name / f"{case.files.name}.json") for case in plan.cases for name in methods
+    ]
+
+    def measure(method: Method, case: Case, pair: Pair[Image], setting: Setting) -> Row:
+        found = method(case.files, pair, setting)
+        seconds = {f"seconds_{stage}": value for stage, value in found.seconds.items()}
+        measures = evaluate(pair, found.displacement, plan.label_names)
+        return {**measures, **seconds, "peak_memory_mb": found.peak_memory_mb}
+
     rows: list[Row] = []
-    total = len(plan.reported) * len(plan.methods)
-    for number, pair in enumerate(plan.reported):
-        data = read_pair(pair_files(pair))
-        before: Row | None = None
-        for index, method in enumerate(plan.methods):
-            progress(f"{method.name}, {pair.name}", number * len(plan.methods) + index, total)
-            best = trials[method.name][0]
-            row = _case(plan, method, pair, data, best, folder / "cases" / method.name / f"{pair.name}.json")
-            rows.append(row)
-            if before is None and row.get("dice_before") is not None:
-                before = {
-                    "case": pair.name,
-                    "method": "before",
-                    "dice": row["dice_before"],
-                    "tre_mm": row["tre_mm_before"],
-                    "folds_percent": 0.0,
-                    "sdlogj": 0.0,
-                }
-        if before is not None:
-            rows.append(before)
-    progress("done", total, total)
+    for (case, name, _), row in run_cells(plan, cells, methods, best, measure, progress):
+        rows.append({"case": case.files.name, "method": name, **row})
+        if name == plan.methods[-1].name:
+            rows += _before(rows[-len(methods) :])
     return rows, trials
 
 
-def tune_all(plan: Plan, folder: Path, progress: Progress, methods: Sequence[AnyMethod]) -> dict[str, list[Row]]:
-    """Every trial of some methods on the plan's tuning pairs.
+def run_cells(
+    plan: Plan,
+    cells: list[Cell],
+    methods: Mapping[str, Method],
+    best: Mapping[str, Row],
+    measure: Measure,
+    progress: Progress,
+) -> Iterator[tuple[Cell, Row]]:
+    """Register and measure every cell whose row is not on disk yet.
 
     Args:
-        plan: pairs, number of trials, seed.
-        folder, progress: see ``run_plan``.
-        methods: of the plan.
-
-    Returns:
-        method -> its trials, the one to use first.
+        plan: seed and organs of perturbations.
+        cells: cases of one pair should follow each other, so that its files are read once.
+        methods: by the names of the cells.
+        best: trial of each method whose ``setting`` is used; one with an ``error`` gives that as the row.
+        measure: what is done; its errors become the row, and the next cell is begun.
+        progress: told of every cell.
     """
-    held: dict[str, PairData] = {}
-    drawn = {m.name: draw_settings(m.space, plan.trials, plan.seed) for m in methods}
-    total = sum(map(len, drawn.values()))
-    done = 0
-    out = {}
-    for index, method in enumerate(methods):
-        path = folder / "tuning" / f"{method.name}.json"
-        known = _load(path) or []
-        trials: list[Row] = []
-        for setting in drawn[method.name]:
-            progress(f"tuning {method.name}", done, total)
-            done += 1
-            trial = next((t for t in known if t["setting"] == setting), None)
-            if trial is None:
-                trial = _trial(plan, method, setting, held)
-            trials.append(trial)
-            # Known trials that are still to come stay in the file until they are reached.
-            rest = [t for t in known if all(t["setting"] != s["setting"] for s in trials)]
-            _save(path, trials + rest)
-        out[method.name] = _best_first(trials)
-        if index + 1 == len(methods) or _family(method) != _family(methods[index + 1]):
-            plan.memo.clear()
-    return out
+    read: tuple[str, Pair[Image]] | None = None
+    changed: tuple[Case, Pair[Image]] | None = None
+    for done, cell in enumerate(cells):
+        case, name, path = cell
+        progress(f"{name}, {case.files.name}", done, len(cells))
+        if "error" in best[name]:  # every trial failed: the report says so, the other methods go on
+            yield cell, {"error": best[name]["error"]}
+            continue
+        setting = best[name]["setting"]
+        organs = list(case.perturbation.organs) if case.perturbation is not None and case.level else []
+        declared = {"setting": dict(setting), "seed": plan.seed, "organs": organs}
+        known = load(path)
+        if known is None or known.get("declared") != declared:
+            if read is None or read[0] != case.files.name:
+                read = (case.files.name, case.files.read())
+            try:
+                if changed is None or changed[0] is not case:
+                    changed = (case, _changed(plan, case, read[1]))
+                row = measure(methods[name], case, changed[1], setting)
+            except (PeerError, UserError) as error:
+                row = {"error": str(error)}
+            known = {"declared": declared, "row": row}
+            save(path, known)
+        yield cell, known["row"]
+    progress("done", len(cells), len(cells))
 
 
-def _trial(plan: Plan, method: AnyMethod, setting: Mapping[str, Any], held: dict[str, PairData]) -> Row:
-    rows = []
-    for pair in plan.tuning:
-        if pair.name not in held:
-            held[pair.name] = read_pair(pair_files(pair))
-        data = held[pair.name]
-        try:
-            found = method.tried(pair, data, setting)
-        except (PeerError, UserError) as error:
-            return {"setting": dict(setting), "error": str(error)}
-        scores = score(data, found.displacement, plan.label_names)
-        assert scores.dice_after is not None, "plans hold pairs with labels only"
-        rows.append((scores.dice_after["mean"], scores.folds_percent, scores.sdlogj))
-    dice, folds, sdlogj = (sum(column) / len(rows) for column in zip(*rows, strict=True))
-    return {"setting": dict(setting), "dice": dice, "folds_percent": folds, "sdlogj": sdlogj, "pairs": len(rows)}
+def _changed(plan: Plan, case: Case, pair: Pair[Image]) -> Pair[Image]:
+    if case.perturbation is None:
+        return pair
+    return perturb(pair, case.perturbation, case.level, case.files.name, plan.seed, plan.label_names)
 
 
-def _best_first(trials: Sequence[Row]) -> list[Row]:
-    """By ``ranked``; failed trials come last."""
-    good = [t for t in trials if "error" not in t]
-    if not good:
-        return list(trials)
-    # The whole row travels as the trial's setting, so that nothing needs to be looked up again.
-    order = ranked([Trial(t, t["dice"], t["folds_percent"], t["sdlogj"], math.nan) for t in good])
-    return [dict(t.setting) for t in order] + [t for t in trials if "error" in t]
-
-
-def _case(plan: Plan, method: AnyMethod, pair: PairRecord, data: PairData, best: Row, path: Path) -> Row:
-    if "error" in best:  # every trial failed: the report says so, the other methods go on
-        return {"case": pair.name, "method": method.name, "error": best["error"]}
-    known = _load(path)
-    if known is not None and known["setting"] == best["setting"]:
-        return known["row"]
-    row: Row = {"case": pair.name, "method": method.name}
-    try:
-        found = method(pair, data, best["setting"])
-        row |= evaluate(data, found.displacement, plan.label_names)
-        row |= {f"seconds_{stage}": value for stage, value in found.seconds.items()}
-        row["peak_memory_mb"] = found.peak_memory_mb
-    except (PeerError, UserError) as error:
-        row["error"] = str(error)
-    _save(path, {"setting": best["setting"], "row": row})
-    return row
-
-
-def _family(method: AnyMethod) -> object:
-    return getattr(method, "family", method)
-
-
-def _load(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def _save(path: Path, content: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
+def _before(rows: list[Row]) -> list[Row]:
+    """The row ``before`` of a case, from the first method that measured it."""
+    for row in rows:
+        if row.get("dice_before") is not None:
+            still: dict[str, Any] = {"folds_percent": 0.0, "sdlogj": 0.0}
+            return [
+                {
+                    "case": row["case"],
+                    "method": "before",
+                    "dice": row["dice_before"],
+                    "tre_mm": row["tre_mm_before"],
+                    **still,
+                }
+            ]
+    return []

@@ -20,12 +20,11 @@ from mmreg_lightning.calibration.risk_coverage import RiskCoverage, risk_coverag
 from mmreg_lightning.confidence.cues import CUES
 from mmreg_lightning.confidence.model import ConfidenceModel, fit_cases, fit_places
 from mmreg_lightning.config import CONF_DIR
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, check_fits
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.perturbed import Perturbation, read_perturbations
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256, write_json
 from mmreg_lightning.io.images import read_image
-from mmreg_lightning.registration.result import calibrated_setting
 from mmreg_lightning.registration.settings import Settings, default_spacing
 
 Floats = NDArray[np.float64]
@@ -84,12 +83,11 @@ def calibrate(
         UserError: data set and checkpoint do not fit, a split cannot be used, or both are the same.
     """
     if split == report:
-        raise UserError(f"--report {report}: must be another split than that which is calibrated on")
+        raise UserError(f"report={report}: must be another split than that which is calibrated on")
     dataset = Learn2RegDataset.read(root)
-    if settings.checkpoint is not None:
-        check_fits(
-            dataset, settings.checkpoint, [settings.fixed_modality, settings.moving_modality], settings.label_names
-        )
+    if settings.family.checkpoint is not None:
+        modalities = [settings.fixed_modality, settings.moving_modality]
+        dataset.check_fits(settings.family.checkpoint, modalities, settings.label_names)
     kinds = calibration_perturbations()
     chosen = {name: select(dataset, key, name, pairs) for name, key in ((split, "split"), (report, "report"))}
     files = file_digests([pair for own in chosen.values() for pair in own])
@@ -118,21 +116,21 @@ def calibration_perturbations() -> list[Perturbation]:
 
 def _check_same(folder: Path, settings: Settings, about: Mapping[str, Any], files: Mapping[str, str]) -> None:
     """Note in ``folder`` what its cases are of, or compare: cases of two calibrations must not mix."""
-    checkpoint = None if settings.checkpoint is None else sha256(settings.checkpoint)
-    now = json.loads(json.dumps({"checkpoint_sha256": checkpoint, **calibrated_setting(settings), **about}))
+    checkpoint = None if settings.family.checkpoint is None else sha256(settings.family.checkpoint)
+    now = json.loads(json.dumps({"checkpoint_sha256": checkpoint, **settings.calibrated(), **about}))
     path = folder / "calibration.json"
     if not path.is_file():
         if (folder / "report.html").exists():
-            raise UserError(f"--out {folder} holds report.html of another run: name another folder")
+            raise UserError(f"out={folder}: holds report.html of another run: name another folder")
         write_json(path, {**now, "files_sha256": files})
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     known = before.get("files_sha256", {})
-    check_unchanged(folder, known, files, "--out")
+    check_unchanged(folder, known, files, "folder")
     changed = [key for key in now if before.get(key) != now[key]]
     if changed:
         key = changed[0]
-        raise UserError(f"--out {folder} holds a calibration with {key}={before.get(key)}, not {now[key]}")
+        raise UserError(f"out={folder}: holds a calibration with {key}={before.get(key)}, not {now[key]}")
     write_json(path, {**now, "files_sha256": {**known, **files}})
 
 
@@ -153,11 +151,9 @@ def fit_model(
     cues = np.concatenate([case.cues for case in cases])
     right = (np.concatenate([case.errors for case in cases]) <= tolerance).astype(float)
     if right.min() == right.max():
-        raise UserError(
-            f"--tolerance {tolerance:g}: organ surfaces are all on one side of it in every calibration pair"
-        )
+        raise UserError(f"tolerance={tolerance:g}: organ surfaces are all on one side of it in every calibration pair")
     mean, scale, local = fit_places(cues, right)
-    checkpoint = None if settings.checkpoint is None else sha256(settings.checkpoint)
+    checkpoint = None if settings.family.checkpoint is None else sha256(settings.family.checkpoint)
     model = ConfidenceModel(
         mean.tolist(),
         scale.tolist(),
@@ -166,7 +162,7 @@ def fit_model(
         tolerance,
         0.0,
         checkpoint,
-        calibrated_setting(settings),
+        settings.calibrated(),
         {**about, "registrations": len(cases), "places": len(right), "wrong_percent": 100 * float(1 - right.mean())},
     )
     averages = mean_places(model, cases)

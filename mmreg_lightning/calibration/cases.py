@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mmreg_lightning.benchmark.plan import Case
 from mmreg_lightning.calibration.surface_error import surface_errors
 from mmreg_lightning.confidence.cues import Cues
-from mmreg_lightning.data.learn2reg import PairRecord
-from mmreg_lightning.data.pair import PairData, pair_files, read_pair
+from mmreg_lightning.data.pair import Image, ImageFiles, Pair
 from mmreg_lightning.data.perturbed import Perturbation, perturb
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import score
@@ -23,8 +23,8 @@ from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.registration.settings import Settings, default_spacing
-from mmreg_lightning.registration.solve import cues_of, extract_features, solve_pair
+from mmreg_lightning.registration.settings import Settings
+from mmreg_lightning.registration.solve import extract, solution_cues, solve
 
 _PLACES = 3000  # of a case on organ surfaces, and as many for the mean over it
 Floats = NDArray[np.float64]
@@ -56,8 +56,8 @@ class MeasuredCase:
 
 
 def draw_changes(
-    pairs: Sequence[PairRecord], perturbations: Sequence[Perturbation], variants: int, seed: int
-) -> Iterator[tuple[PairRecord, Perturbation | None, float]]:
+    pairs: Sequence[Pair[ImageFiles]], perturbations: Sequence[Perturbation], variants: int, seed: int
+) -> Iterator[Case]:
     """Each pair as it is, then ``variants`` changes of it: every kind in turn, its level drawn.
 
     Args:
@@ -68,16 +68,16 @@ def draw_changes(
     """
     turn = 0
     for pair in pairs:
-        yield pair, None, 0.0
+        yield Case(pair)
         rng = np.random.default_rng([seed, zlib.crc32(pair.name.encode())])
         for _ in range(variants if perturbations else 0):
             kind = perturbations[turn % len(perturbations)]
             turn += 1
-            yield pair, kind, float(rng.choice(list(kind.levels[1:])))
+            yield Case(pair, kind, float(rng.choice(list(kind.levels[1:]))))
 
 
 def measure_cases(
-    jobs: Sequence[tuple[PairRecord, Perturbation | None, float]],
+    jobs: Sequence[Case],
     settings: Settings,
     folder: Path,
     seed: int,
@@ -96,19 +96,20 @@ def measure_cases(
     """
     folder.mkdir(parents=True, exist_ok=True)
     cases = []
-    held: tuple[str, PairData] | None = None
-    for done, (pair, kind, level) in enumerate(jobs):
+    held: tuple[str, Pair[Image]] | None = None
+    for done, job in enumerate(jobs):
         progress(done, len(jobs))
+        files, kind, level = job.files, job.perturbation, job.level
         change = "none" if kind is None else kind.name
-        path = folder / f"{pair.name}_{change}_{level:g}.npz"
+        path = folder / f"{files.name}_{change}_{level:g}.npz"
         if not path.is_file():
-            if held is None or held[0] != pair.name:
-                held = (pair.name, read_pair(pair_files(pair)))
-            data = held[1]
+            if held is None or held[0] != files.name:
+                held = (files.name, files.read())
+            pair = held[1]
             try:
                 if kind is not None:
-                    data = perturb(data, kind, level, pair.name, seed, settings.label_names)
-                measured = _measure(data, settings)
+                    pair = perturb(pair, kind, level, files.name, seed, settings.label_names)
+                measured = _measure(pair, settings)
             except UserError:
                 continue
             with atomic_path(path) as temporary, open(temporary, "wb") as stream:
@@ -116,38 +117,29 @@ def measure_cases(
         with np.load(path) as arrays:
             wide = {name: arrays[name].astype(np.float64) for name in ("cues", "errors", "sample")}
             dice, before = float(arrays["dice"]), float(arrays["dice_before"])
-        cases.append(MeasuredCase(pair.name, change, level, **wide, dice=dice, dice_before=before))
+        cases.append(MeasuredCase(files.name, change, level, **wide, dice=dice, dice_before=before))
     progress(len(jobs), len(jobs))
     return cases
 
 
-def _measure(data: PairData, settings: Settings) -> dict[str, Any]:
-    assert data.labels is not None, "pairs without labels are not chosen"
-    features = extract_features(
-        data.fixed,
-        data.moving,
-        features=settings.features,
-        spacing=settings.spacing or default_spacing(data.fixed.grid),
-        fixed_modality=settings.fixed_modality,
-        moving_modality=settings.moving_modality,
-        normalisation=settings.normalisation,
-    )
-    found = solve_pair(features, settings.solver)
-    cues = cues_of(found, features, settings.solver)
-    grid = data.fixed.grid
-    warped = warp_volume(data.labels[1], found.displacement, grid, "nearest")
-    voxels, errors = surface_errors(data.labels[0].data, warped.data, grid)
+def _measure(pair: Pair[Image], settings: Settings) -> dict[str, Any]:
+    fixed, moving = pair.fixed.labels, pair.moving.labels
+    assert fixed is not None and moving is not None, "pairs without labels are not chosen"
+    maps = extract(pair, settings)
+    found = solve(maps, settings.solver)
+    cues = solution_cues(found, maps, settings.solver)
+    warped = warp_volume(moving, found.displacement, fixed.grid, "nearest")
+    voxels, errors = surface_errors(fixed.data, warped.data, fixed.grid)
     rng = np.random.default_rng(0)
     chosen = rng.choice(len(errors), min(_PLACES, len(errors)), replace=False)
-    maps = resample_volume(Volume(cues.maps[0], found.feature_grid), grid).data.numpy()
-    scores = score(data, found.displacement, settings.label_names)
-    assert scores.dice_before is not None and scores.dice_after is not None
+    at_voxels = resample_volume(Volume(cues.maps[0], found.feature_grid), fixed.grid).data.numpy()
+    row = score(pair, found.displacement, settings.label_names).row()
     return {
-        "cues": maps[(slice(None), *voxels[chosen].T)].T.astype(np.float32),
+        "cues": at_voxels[(slice(None), *voxels[chosen].T)].T.astype(np.float32),
         "errors": errors[chosen].astype(np.float32),
         "sample": _weighted_sample(cues).astype(np.float32),
-        "dice": scores.dice_after["mean"],
-        "dice_before": scores.dice_before["mean"],
+        "dice": row["dice"],
+        "dice_before": row["dice_before"],
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,10 +29,45 @@ _EXTRAS = {
 """Which extra brings a plugin of Hydra's."""
 
 
-def run(main: Callable[[], Result]) -> Result:
+def entry_point(
+    main: Callable[[Sequence[str] | None], object], build_parser: Callable[[], argparse.ArgumentParser]
+) -> Callable[[], None]:
+    """The console script of a command.
+
+    Args:
+        main: does what the arguments say.
+        build_parser: its parser, by which messages that name parameters name options instead.
+    """
+
+    def entry() -> None:
+        run(lambda: main(None), lambda message: name_options(message, build_parser()))
+
+    return entry
+
+
+def name_options(message: str, parser: argparse.ArgumentParser) -> str:
+    """A sentence of the library, which names parameters (``spacing=-1``), with the options of a command in their place.
+
+    Args:
+        message: the sentence.
+        parser: of the command; ``overwrite=True`` becomes ``--overwrite`` where that is an option without a value.
+    """
+    for action in parser._actions:
+        if action.option_strings:
+            value = "True" if action.nargs == 0 else ""
+            option = action.option_strings[-1] + ("" if value else " ")
+            message = re.sub(rf"(?<![\w.-]){action.dest}={value}", option, message)
+    return message
+
+
+def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Result:
     """Call ``main``; exit with 2 and one line on stderr after a mistake or on a full disk, with 130 after Ctrl-C.
 
     Every other exception is a defect of this package and keeps its traceback.
+
+    Args:
+        main: the work.
+        worded: changes the sentence of a mistake.
 
     Returns:
         What ``main`` returns.
@@ -45,7 +82,7 @@ def run(main: Callable[[], Result]) -> Result:
     try:
         return main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {worded(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _NO_ROOM:

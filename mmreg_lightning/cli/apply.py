@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import run
+from mmreg_lightning.cli._app import entry_point
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,9 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{done}\nResult: {arguments.out}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import progress_bar, run
+from mmreg_lightning.cli._app import entry_point, progress_bar
 from mmreg_lightning.errors import UserError, positive_int
 
 SPLITS = ("train", "val", "test")
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Calibrate as ``argv`` says; print what the test gave."""
     arguments = build_parser().parse_args(argv)
     command = shlex.join(["mmreg-calibrate", *(sys.argv[1:] if argv is None else argv)])
-    positive_int("--pairs", arguments.pairs)
+    positive_int("pairs", arguments.pairs)
     if arguments.variants < 0:
         raise UserError(f"--variants {arguments.variants}: must be 0 or more")
     if arguments.tolerance is not None and not 0 < arguments.tolerance < float("inf"):
@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmreg_lightning.calibration.calibrate import calibrate
     from mmreg_lightning.calibration.report import write_calibration
     from mmreg_lightning.files import ensure_output_dir
-    from mmreg_lightning.registration.settings import resolve_settings
+    from mmreg_lightning.registration.settings import Options, resolve
 
-    settings = resolve_settings(arguments.checkpoint, solver=arguments.solver, overrides=arguments.overrides)
+    settings = resolve(Options(arguments.checkpoint, solver=arguments.solver, overrides=arguments.overrides))
     folder = ensure_output_dir(arguments.out)
     with progress_bar(f"registering {arguments.split}", f"registering {arguments.report}") as progress:
         found = calibrate(
@@ -82,9 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Results: {folder / 'confidence.json'}, {folder / 'report.html'}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import progress_bar, run
+from mmreg_lightning.cli._app import entry_point, progress_bar
 
 SPLITS = ("train", "val", "test")
 
@@ -17,8 +17,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Arguments of the command."""
     parser = argparse.ArgumentParser(
         prog="mmreg-compare",
-        description="Tune the solver for each feature family by the same search, then register held-out pairs. "
-        "Writes tuning.json, results.json, report.html and a folder for each pair.",
+        description="Tune the checkpoint's solver for each feature family by the same search, then register held-out "
+        "pairs. Writes tuning.json, results.json, report.html and a folder for each pair.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="C", help="of mmreg-train")
@@ -63,7 +63,6 @@ def write_comparison(
     """Run the comparison under a progress bar, write its page, print its table."""
     from mmreg_lightning.benchmark.comparison import compare
     from mmreg_lightning.benchmark.comparison_report import method_note, results_table, write_comparison_report
-    from mmreg_lightning.config import CACHE_DIR
     from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("tuning", "registering") as progress:
@@ -71,7 +70,6 @@ def write_comparison(
             checkpoint,
             data,
             out,
-            cache_dir=CACHE_DIR,
             tune_split=tune,
             tune_pairs=tune_pairs,
             report_split=report,
@@ -92,9 +90,7 @@ def write_comparison(
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

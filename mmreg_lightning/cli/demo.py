@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import run
+from mmreg_lightning.cli._app import entry_point
 
 PHANTOM = {"subjects": 52, "size": (64, 56, 64), "seed": 1, "val": 4, "test": 6, "intra_displacement": 30.0}
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the demonstration; a second run goes on where the first one stopped."""
     out: Path = build_parser().parse_args(argv).out
 
-    from mmreg_lightning.benchmark.comparison_inputs import OUTPUTS
+    from mmreg_lightning.benchmark.comparison import OUTPUTS
     from mmreg_lightning.cli.compare import write_comparison
     from mmreg_lightning.files import check_free
     from mmreg_lightning.phantom.dataset import write_phantom
@@ -77,9 +77,7 @@ def _train(data: Path, out: Path) -> Path:
     return last
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import progress_bar, run
+from mmreg_lightning.cli._app import entry_point, progress_bar
 
 SPLITS = ("val", "test", "train")
 
@@ -57,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Results: {arguments.out / 'metrics.csv'}, {arguments.out / 'summary.json'}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import progress_bar, run
+from mmreg_lightning.cli._app import entry_point, progress_bar
 from mmreg_lightning.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -107,9 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Results: {arguments.out / 'report.html'}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import run
+from mmreg_lightning.cli._app import entry_point
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -60,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"Phantom of {arguments.subjects} subjects: {folder}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,16 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mmreg_lightning.cli._app import progress_bar, run
+from mmreg_lightning.cli._app import entry_point, progress_bar
 from mmreg_lightning.errors import UserError
 
-PAIR_OPTIONS = (
-    "fixed",
-    "moving",
-    "fixed_labels",
-    "moving_labels",
-    "fixed_mask",
-    "moving_mask",
-    "fixed_landmarks",
-    "moving_landmarks",
-)
+if TYPE_CHECKING:
+    from mmreg_lightning.data.pair import ImageFiles, Pair
+    from mmreg_lightning.registration.settings import Options
+
+PARTS = ("labels", "landmarks", "mask")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,7 +32,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in the folder")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="C", help="of mmreg-train; without one the features are MIND-SSC"
+        "--checkpoint",
+        type=Path,
+        metavar="C",
+        help="of mmreg-train; its features, recipes, spacing and solver are used",
+    )
+    parser.add_argument(
+        "--features",
+        default="mind_ssc",
+        metavar="NAME|YAML",
+        help="without a checkpoint: mind_ssc (default), intensity, or a YAML file as those of conf/features",
     )
     parser.add_argument(
         "--confidence",
@@ -79,7 +83,10 @@ def build_parser() -> argparse.ArgumentParser:
         "128 voxels a side",
     )
     parser.add_argument(
-        "--solver", metavar="NAME", help="demons, adam or convex_adam; default: the checkpoint's, without one demons"
+        "--solver",
+        metavar="NAME",
+        help="demons, adam or convex_adam, with the descent step of the checkpoint; default: the checkpoint's own "
+        "solver, without one demons",
     )
     parser.add_argument(
         "--set",
@@ -96,6 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=("itk", "l2r", "fsl", "torch"),
         default=["itk"],
+        dest="field_formats",
         help="of the displacement and its inverse besides itk (ITK, ANTs, Slicer): Learn2Reg, FSL, PyTorch",
     )
     parser.add_argument(
@@ -117,103 +125,89 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = build_parser().parse_args(argv)
     command = shlex.join(["mmreg-register", *(sys.argv[1:] if argv is None else argv)])
     if arguments.pairs is None:
-        _check_single(arguments)
         _register_one(arguments, command)
     else:
-        _check_batch(arguments)
         _register_many(arguments, command)
 
 
-def _check_single(arguments: argparse.Namespace) -> None:
+def _register_one(arguments: argparse.Namespace, command: str) -> None:
     missing = [f"--{role}" for role in ("fixed", "moving") if getattr(arguments, role) is None]
     if missing:
         raise UserError(f"{' and '.join(missing)} must be given, or --pairs with a table of pairs")
     if arguments.shard != "1/1":
-        raise UserError(f"--shard {arguments.shard}: needs --pairs")
-
-
-def _check_batch(arguments: argparse.Namespace) -> None:
-    given = [name for name in PAIR_OPTIONS if getattr(arguments, name) is not None]
-    if given:
-        option = given[0].replace("_", "-")
-        raise UserError(
-            f"--{option} {getattr(arguments, given[0])}: not together with --pairs, whose table names files"
-        )
-    if arguments.overwrite:
-        raise UserError("--overwrite: not together with --pairs, which skips the pairs that are finished")
-
-
-def _options(arguments: argparse.Namespace, command: str) -> dict[str, Any]:
-    return {
-        "affine": arguments.affine,
-        "device": arguments.device,
-        "field_formats": arguments.field_format,
-        "confidence": arguments.confidence,
-        "command": command,
-    }
-
-
-def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "fixed_modality": arguments.fixed_modality,
-        "moving_modality": arguments.moving_modality,
-        "spacing": arguments.spacing,
-        "solver": arguments.solver,
-        "overrides": arguments.overrides,
-    }
-
-
-def _register_one(arguments: argparse.Namespace, command: str) -> None:
-    from mmreg_lightning.registration.pipeline import PairFiles, register_files
+        raise UserError(f"shard={arguments.shard}: needs --pairs")
+    from mmreg_lightning.data.pair import Pair
+    from mmreg_lightning.registration.register import register_files
     from mmreg_lightning.registration.report import summary
+    from mmreg_lightning.registration.settings import resolve
+    from mmreg_lightning.registration.solve import Stopwatch
 
-    files = PairFiles(**{name: getattr(arguments, name) for name in PAIR_OPTIONS})
+    watch = Stopwatch()
+    with watch.stage("settings"):
+        settings = resolve(_options(arguments))
+    files = Pair(_files(arguments, "fixed"), _files(arguments, "moving"))
     with progress_bar("registering") as update:
         result = register_files(
             files,
+            settings,
             arguments.out,
-            checkpoint=arguments.checkpoint,
+            field_formats=arguments.field_formats,
             overwrite=arguments.overwrite,
             progress=functools.partial(update, "registering"),
-            **_settings(arguments),
-            **_options(arguments, command),
+            command=command,
+            watch=watch,
         )
-    print(f"{summary(result.scores)}, {result.metrics['seconds']['total']:.1f} s")
+    print(f"{summary(result.scores)}, {watch.total():.1f} s")
     if result.confidence is not None:
         print(f"Confidence {result.confidence.case:.2f}")
         if result.confidence.low:
             print(f"Warning: {result.confidence.sentence()}.")
-    print(f"Results: {result.folder}")
+    print(f"Results: {arguments.out}")
 
 
 def _register_many(arguments: argparse.Namespace, command: str) -> None:
+    options = [role if part is None else f"{role}_{part}" for part in (None, *PARTS) for role in ("fixed", "moving")]
+    for name in options:
+        if getattr(arguments, name) is not None:
+            raise UserError(f"{name}={getattr(arguments, name)}: not together with --pairs, whose table names files")
+    if arguments.overwrite:
+        raise UserError("--overwrite: not together with --pairs, which skips the pairs that are finished")
     from mmreg_lightning.registration.batch import SUMMARY, read_pairs, read_shard, register_batch
 
     shard = read_shard(arguments.shard)
     pairs = read_pairs(arguments.pairs)
-    from mmreg_lightning.registration.pipeline import PairFiles, read_model, register_with
-    from mmreg_lightning.registration.result import describe_settings
-    from mmreg_lightning.registration.settings import resolve_settings
+    from mmreg_lightning.registration.register import register_files
+    from mmreg_lightning.registration.settings import resolve
 
-    settings = resolve_settings(arguments.checkpoint, **_settings(arguments))
+    settings = resolve(_options(arguments))
 
-    def register(files: PairFiles, folder: Path) -> None:
+    def register(files: Pair[ImageFiles], folder: Path) -> None:
         with progress_bar("registering") as update:
             progress = functools.partial(update, "registering")
-            register_with(files, folder, settings, progress=progress, **_options(arguments, command))
+            formats = arguments.field_formats
+            register_files(files, settings, folder, field_formats=formats, progress=progress, command=command)
 
-    if arguments.confidence is not None:
-        read_model(arguments.confidence, settings)  # once, before every pair would fail by it
-    wanted = describe_settings(settings, arguments.affine, settings.spacing)
-    failed = register_batch(pairs, arguments.out, register, shard, wanted)
+    failed = register_batch(pairs, arguments.out, register, shard, settings.describe())
     print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")
     if failed:
         raise UserError(f"{len(failed)} of the pairs of {arguments.pairs} failed: {', '.join(failed)}")
 
 
-def entry() -> None:
-    """Console script."""
-    run(main)
+def _options(arguments: argparse.Namespace) -> Options:
+    from dataclasses import fields
+
+    from mmreg_lightning.registration.settings import Options
+
+    return Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
+
+
+def _files(arguments: argparse.Namespace, role: str) -> ImageFiles:
+    from mmreg_lightning.data.pair import ImageFiles
+
+    return ImageFiles(getattr(arguments, role), *(getattr(arguments, f"{role}_{part}") for part in PARTS))
+
+
+entry = entry_point(main, build_parser)
 
 
 if __name__ == "__main__":

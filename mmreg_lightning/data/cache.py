@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmreg_lightning.data.learn2reg import ImageRecord, PairRecord
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.functional.intensity import Recipe
-from mmreg_lightning.functional.resize import pool_weight
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
@@ -40,11 +39,6 @@ class PreparedImage:
     image: Tensor
     labels: Tensor
     inside: Tensor
-
-
-def pair_trust(fixed: PreparedImage, moving: PreparedImage, stride: int) -> Tensor | None:
-    """The solver's weight of a pair: (1, 1, I / stride, J / stride, K / stride), None where it is 1 everywhere."""
-    return pool_weight((fixed.inside * moving.inside)[None], stride)
 
 
 class PreprocessingCache:
@@ -75,7 +69,7 @@ class PreprocessingCache:
         self.recipes = recipes
         self.label_ids = set(label_ids)
 
-    def image(self, record: ImageRecord) -> PreparedImage:
+    def image(self, record: ImageFiles) -> PreparedImage:
         """The image on its own working grid.
 
         Raises:
@@ -90,7 +84,7 @@ class PreprocessingCache:
 
         return self._cached([record], "image", prepare)
 
-    def pair(self, pair: PairRecord) -> tuple[PreparedImage, PreparedImage]:
+    def pair(self, pair: Pair[ImageFiles]) -> Pair[PreparedImage]:
         """Fixed and moving image, both on the fixed image's working grid.
 
         Raises:
@@ -105,9 +99,9 @@ class PreprocessingCache:
                 raise UserError(f"{pair.fixed.image} and {pair.moving.image}: their fields of view do not overlap")
             return self._prepare(pair.moving, volume, grid)
 
-        return self.image(pair.fixed), self._cached([pair.fixed, pair.moving], "moving", moving)
+        return Pair(self.image(pair.fixed), self._cached([pair.fixed, pair.moving], "moving", moving))
 
-    def _prepare(self, record: ImageRecord, volume: Volume, grid: Grid) -> PreparedImage:
+    def _prepare(self, record: ImageFiles, volume: Volume, grid: Grid) -> PreparedImage:
         image = prepare_image(volume, grid, self.recipes[record.modality])
         inside = field_of_view(volume, grid)
         if record.labels is None:
@@ -119,7 +113,7 @@ class PreprocessingCache:
             raise UserError(f"{record.labels}: label ids {unknown} are not declared in the data set's description")
         return PreparedImage(image, resample_volume(labels, grid, "nearest").data, inside)
 
-    def _cached(self, sources: list[ImageRecord], role: str, prepare: Callable[[], PreparedImage]) -> PreparedImage:
+    def _cached(self, sources: list[ImageFiles], role: str, prepare: Callable[[], PreparedImage]) -> PreparedImage:
         key = self._key(sources, role)
         paths = [self.folder / f"{key}_{part}.npy" for part in ("image", "labels", "inside")]
         if not all(path.is_file() for path in paths):
@@ -134,7 +128,7 @@ class PreprocessingCache:
         # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.
         return PreparedImage(*(torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths))
 
-    def _key(self, sources: list[ImageRecord], role: str) -> str:
+    def _key(self, sources: list[ImageFiles], role: str) -> str:
         files = [p for s in sources for p in (s.image, s.labels) if p is not None]
         stats = [(str(p.resolve()), os.stat(p).st_size, os.stat(p).st_mtime_ns) for p in files]
         spacing = np.broadcast_to(np.asarray(self.spacing, dtype=float), (3,)).tolist()

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from mmreg_lightning.data.augmentation import build_augmentation
 from mmreg_lightning.data.cache import PreprocessingCache
 from mmreg_lightning.data.epoch_sampler import EpochSampler
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
@@ -25,7 +26,7 @@ from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 class ValidationPairs(Dataset[dict[str, Tensor | str]]):
     """Whole pairs on the fixed image's working grid, one an item, in the order of the data set's list."""
 
-    def __init__(self, pairs: Sequence[PairRecord], cache: PreprocessingCache, label_ids: Sequence[int]) -> None:
+    def __init__(self, pairs: Sequence[Pair[ImageFiles]], cache: PreprocessingCache, label_ids: Sequence[int]) -> None:
         self.pairs = pairs
         self.cache = cache
         self.label_ids = set(label_ids)
@@ -190,7 +191,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         """Rank of this process and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _val_pairs(self) -> Sequence[PairRecord]:
+    def _val_pairs(self) -> Sequence[Pair[ImageFiles]]:
         pairs = self.dataset.pairs["val"][: self.max_val_pairs]
         if not pairs:
             raise UserError(f"{self.dataset.description}: registration_val lists no pairs to validate on")

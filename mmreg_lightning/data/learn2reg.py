@@ -8,45 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 
 _NIFTI = (".nii.gz", ".nii")
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image of the data set and what belongs to it; what the data set does not provide is None.
-
-    Attributes:
-        subject: the number in the file name, as "0001" of ``NAME_0001_0000.nii.gz``.
-        modality: name of the modality, as "CT".
-        image, labels, mask, landmarks: paths.
-    """
-
-    subject: str
-    modality: str
-    image: Path
-    labels: Path | None
-    mask: Path | None
-    landmarks: Path | None
-
-
-@dataclass(frozen=True)
-class PairRecord:
-    """A fixed and a moving image, of one subject or of two."""
-
-    fixed: ImageRecord
-    moving: ImageRecord
-
-    @property
-    def name(self) -> str:
-        """``0001_to_0002``: moving subject to fixed subject."""
-        return f"{self.moving.subject}_to_{self.fixed.subject}"
-
-    @property
-    def same_subject(self) -> bool:
-        """Whether both images show one subject, so that landmarks correspond."""
-        return self.fixed.subject == self.moving.subject
+Files = Pair[ImageFiles]
+"""A listed pair."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +36,8 @@ class Learn2RegDataset:
     fixed_modality: str
     moving_modality: str
     label_names: Mapping[int, str]
-    train: Sequence[ImageRecord]
-    pairs: Mapping[str, Sequence[PairRecord]]
+    train: Sequence[ImageFiles]
+    pairs: Mapping[str, Sequence[Files]]
 
     @classmethod
     def read(cls, root: str | Path) -> Learn2RegDataset:
@@ -107,48 +74,61 @@ class Learn2RegDataset:
         except (AttributeError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not laid out as Learn2Reg's descriptions are: {error}") from error
 
+    def check_fits(self, checkpoint: str | Path, modalities: Sequence[str], label_names: Mapping[int, str]) -> None:
+        """Check that a checkpoint was trained for data like these.
 
-def check_fits(
-    dataset: Learn2RegDataset, checkpoint: str | Path, modalities: Sequence[str], label_names: Mapping[int, str]
-) -> None:
-    """Check that a checkpoint was trained for data like these.
+        Args:
+            checkpoint: path, for messages.
+            modalities: fixed and moving modality that it was trained for.
+            label_names: organ name of each label id that it was trained with.
 
-    Args:
-        dataset: to compare on.
-        checkpoint: path, for messages.
-        modalities: fixed and moving modality that it was trained for.
-        label_names: organ name of each label id that it was trained with.
-
-    Raises:
-        UserError: other modalities or other roles, one modality in both roles, one label id for two organs, or no
-            label id in common.
-    """
-    own = [dataset.fixed_modality, dataset.moving_modality]
-    if own != list(modalities):
-        raise UserError(
-            f"data set {dataset.root}: registers {own[1]} to {own[0]}, but checkpoint {checkpoint} was trained to "
-            f"register {modalities[1]} to {modalities[0]}"
-        )
-    if own[0] == own[1]:
-        raise UserError(f"data set {dataset.root}: fixed and moving modality are both {own[0]}, they must differ")
-    shared = sorted(set(label_names) & set(dataset.label_names))
-    for i in shared:
-        if label_names[i] != dataset.label_names[i]:
+        Raises:
+            UserError: other modalities or other roles, one modality in both roles, one label id for two organs, or no
+                label id in common.
+        """
+        own = [self.fixed_modality, self.moving_modality]
+        if own != list(modalities):
             raise UserError(
-                f"data set {dataset.root}: label {i} is {dataset.label_names[i]!r}, but {label_names[i]!r} in "
-                f"checkpoint {checkpoint}"
+                f"data set {self.root}: registers {own[1]} to {own[0]}, but checkpoint {checkpoint} was trained to "
+                f"register {modalities[1]} to {modalities[0]}"
             )
-    if not shared:
-        raise UserError(f"data set {dataset.root}: declares none of the labels of checkpoint {checkpoint}")
+        if own[0] == own[1]:
+            raise UserError(f"data set {self.root}: fixed and moving modality are both {own[0]}, they must differ")
+        shared = sorted(set(label_names) & set(self.label_names))
+        for i in shared:
+            if label_names[i] != self.label_names[i]:
+                raise UserError(
+                    f"data set {self.root}: label {i} is {self.label_names[i]!r}, but {label_names[i]!r} in "
+                    f"checkpoint {checkpoint}"
+                )
+        if not shared:
+            raise UserError(f"data set {self.root}: declares none of the labels of checkpoint {checkpoint}")
+
+    def check_labelled(self, pairs: Sequence[Files]) -> None:
+        """Check that pairs are of the data set's modalities in their roles, and have labels to score with.
+
+        Raises:
+            UserError: one is not, or has none.
+        """
+        roles = (("fixed", self.fixed_modality), ("moving", self.moving_modality))
+        for pair in pairs:
+            for files, (role, expected) in zip(pair, roles, strict=True):
+                if files.modality != expected:
+                    raise UserError(
+                        f"{files.image}: the {role} image of a pair is {files.modality}, not {expected} as "
+                        f"{self.description.name} says"
+                    )
+                if files.labels is None:
+                    raise UserError(f"{files.image}: an image without labels cannot be compared on")
 
 
 def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDataset:
     modalities = {int(number): str(name) for number, name in content["modality"].items()}
     fixed, moving = _direction(path, content, modalities)
 
-    def pairs(key: str) -> list[PairRecord]:
+    def pairs(key: str) -> list[Files]:
         return [
-            PairRecord(_record(root, pair["fixed"], modalities), _record(root, pair["moving"], modalities))
+            Pair(_record(root, pair["fixed"], modalities), _record(root, pair["moving"], modalities))
             for pair in content.get(key, [])
         ]
 
@@ -162,8 +142,8 @@ def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDatase
         both = ", ".join(sorted(validation & test))
         raise UserError(f"{path}: subjects {both} are in both registration_val and registration_test")
     held_out = validation | test
-    listed["train"] = [p for p in listed["train"] if not {p.fixed.subject, p.moving.subject} & held_out]
-    images = {record.image: record for pair in listed["train"] for record in (pair.fixed, pair.moving)}
+    listed["train"] = [p for p in listed["train"] if not _subjects([p]) & held_out]
+    images = {files.image: files for pair in listed["train"] for files in pair}
     for key in ("training", "training_unpaired_images"):
         for relative in _image_paths(content.get(key, [])):
             record = _record(root, relative, modalities)
@@ -181,7 +161,7 @@ def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDatase
     )
 
 
-def _record(root: Path, relative: str, modalities: Mapping[int, str]) -> ImageRecord:
+def _record(root: Path, relative: str, modalities: Mapping[int, str]) -> ImageFiles:
     image = root / relative
     stem = image.name.removesuffix(".nii.gz").removesuffix(".nii")
     parts = stem.rsplit("_", 2)
@@ -198,7 +178,7 @@ def _record(root: Path, relative: str, modalities: Mapping[int, str]) -> ImageRe
         candidates = [root / f"{kind}{part}" / f"{stem}{suffix}" for suffix in suffixes]
         return next((path for path in candidates if path.is_file()), None)
 
-    return ImageRecord(
+    return ImageFiles(
         subject=parts[1],
         modality=modalities[int(parts[2])],
         image=image,
@@ -238,5 +218,5 @@ def _image_paths(listed: Any) -> Iterator[str]:
             yield entry["image"] if isinstance(entry, Mapping) else entry
 
 
-def _subjects(pairs: Sequence[PairRecord]) -> set[str]:
-    return {record.subject for pair in pairs for record in (pair.fixed, pair.moving)}
+def _subjects(pairs: Sequence[Files]) -> set[str]:
+    return {files.subject for pair in pairs for files in pair}

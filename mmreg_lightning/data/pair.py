@@ -1,150 +1,185 @@
-"""The files of one pair, read and checked before anything is computed."""
+"""Images and pairs: as files, in memory, or as anything else that comes in twos."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmreg_lightning.data.learn2reg import PairRecord
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.io.images import read_image, read_labels, read_mask
 from mmreg_lightning.io.points import read_point_table
 
-
-@dataclass(frozen=True)
-class PairFiles:
-    """Paths of a pair. Labels and landmarks are for scoring only, the registration never sees them.
-
-    Attributes:
-        fixed, moving: images, see ``read_image``; a folder is a DICOM series.
-        fixed_labels, moving_labels: label maps on the grids of their images, with the same meaning of each id. The
-            moving ones are warped, too, and may come alone.
-        fixed_mask, moving_mask: on the grids of their images; what lies outside is not looked at.
-        fixed_landmarks, moving_landmarks: CSV, rows "i,j,k" in voxels of the image file, row by row the same places.
-    """
-
-    fixed: Path
-    moving: Path
-    fixed_labels: Path | None = None
-    moving_labels: Path | None = None
-    fixed_landmarks: Path | None = None
-    moving_landmarks: Path | None = None
-    fixed_mask: Path | None = None
-    moving_mask: Path | None = None
-
-    def named(self) -> dict[str, Path]:
-        """The files that are given, by the name of their field."""
-        paths = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: path for name, path in paths.items() if path is not None}
+T = TypeVar("T")
+S = TypeVar("S")
+PARTS = ("labels", "landmarks", "mask")
+"""What an image may have besides its voxels."""
+FILE_NAMES = ("fixed", "moving", *(f"{role}_{part}" for part in PARTS for role in ("fixed", "moving")))
+"""Every file that a pair may have, as options, columns and run.yaml name them."""
 
 
-@dataclass(frozen=True)
-class PairData:
-    """What ``PairFiles`` holds.
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image in memory. Labels and landmarks are for scoring only: a registration never uses them.
 
     Attributes:
-        fixed, moving: images.
-        labels: label maps of both.
-        landmarks: (N, 3) of both, in voxels of the RAS+ grid of their image.
-        moving_labels: to be warped; those of ``labels`` where there are both.
-        masks: of both, (1, I, J, K), 0 or 1.
-    """
-
-    fixed: Volume
-    moving: Volume
-    labels: tuple[Volume, Volume] | None = None
-    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-    moving_labels: Volume | None = None
-    masks: tuple[Volume | None, Volume | None] = (None, None)
-
-
-def pair_files(pair: PairRecord) -> PairFiles:
-    """The files of a pair of a data set; landmarks where they correspond, which is within one subject."""
-    f, m = pair.fixed, pair.moving
-    landmarks = (f.landmarks, m.landmarks) if pair.same_subject else (None, None)
-    return PairFiles(f.image, m.image, f.labels, m.labels, *landmarks)
-
-
-def read_pair(files: PairFiles) -> PairData:
-    """Read all files of a pair.
+        volume: (1, I, J, K), intensities as in the file.
+        labels: (1, I, J, K) integers on the same grid.
+        mask: (1, I, J, K), 0 or 1, on the same grid; what lies outside it is ignored.
+        landmarks: (N, 3), voxels of the RAS+ grid.
+        modality: name, as "CT"; empty where nobody names it.
 
     Raises:
-        UserError: a file cannot be used, fixed labels are given without moving ones, landmarks for one image only,
-            labels or masks are not on the grid of their image, labels share no organ, a mask is empty, or the landmark
-            files differ in length.
+        UserError: labels or mask are on another grid than the image.
     """
-    if files.moving_labels is None:
-        both_or_neither("--fixed-labels", files.fixed_labels, "--moving-labels", files.moving_labels)
-    both_or_neither("--fixed-landmarks", files.fixed_landmarks, "--moving-landmarks", files.moving_landmarks)
-    fixed, moving = read_image(files.fixed), read_image(files.moving)
-    masks = tuple(None if path is None else read_mask(path) for path in (files.fixed_mask, files.moving_mask))
-    labels = tuple(None if path is None else read_labels(path) for path in (files.fixed_labels, files.moving_labels))
-    return checked_pair(fixed, moving, (labels[0], labels[1]), (masks[0], masks[1]), _landmarks(files, fixed, moving))
+
+    volume: Volume
+    labels: Volume | None = None
+    mask: Volume | None = None
+    landmarks: NDArray[np.float64] | None = None
+    modality: str = ""
+
+    def __post_init__(self) -> None:
+        for other in (self.labels, self.mask):
+            if other is not None:
+                check_same_grid(other, self.volume)
 
 
-def checked_pair(
-    fixed: Volume,
-    moving: Volume,
-    labels: tuple[Volume | None, Volume | None] = (None, None),
-    masks: tuple[Volume | None, Volume | None] = (None, None),
-    landmarks: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
-) -> PairData:
-    """A pair of what was read or given in memory.
+@dataclass(frozen=True)
+class ImageFiles:
+    """Paths of an image and of what belongs to it; None is not there.
 
-    Args:
-        fixed, moving: images.
-        labels, masks: of both; the moving labels may come alone.
-        landmarks: see ``PairData``.
+    Attributes:
+        image: see ``read_image``; a folder is a DICOM series.
+        labels: label map on the grid of the image.
+        landmarks: CSV, rows "i,j,k" in voxels of the image file.
+        mask: on the grid of the image; values other than 0 are inside.
+        modality: name, as "CT"; empty where nobody names it.
+        subject: whose image it is, as "0001"; landmarks correspond within a subject.
+    """
+
+    image: Path
+    labels: Path | None = None
+    landmarks: Path | None = None
+    mask: Path | None = None
+    modality: str = ""
+    subject: str = ""
+
+    def read(self) -> Image:
+        """Read all files.
+
+        Raises:
+            UserError: a file cannot be used, labels or mask are not on the grid of the image, the mask is empty, or a
+                landmark lies outside the image.
+        """
+        volume = read_image(self.image)
+        labels = None if self.labels is None else read_labels(self.labels)
+        mask = None if self.mask is None else read_mask(self.mask)
+        landmarks = None if self.landmarks is None else read_landmarks(self.landmarks, volume)
+        return Image(volume, labels, mask, landmarks, self.modality)
+
+
+@dataclass(frozen=True)
+class Pair(Generic[T]):
+    """What there is of the fixed image, and the same of the moving image: images, files, features."""
+
+    fixed: T
+    moving: T
+
+    def __iter__(self) -> Iterator[T]:
+        return iter((self.fixed, self.moving))
+
+    def map(self, function: Callable[[T], S]) -> Pair[S]:
+        """The function's values for both."""
+        return Pair(function(self.fixed), function(self.moving))
+
+    @property
+    def name(self: Pair[ImageFiles]) -> str:
+        """``0001_to_0002``: moving subject to fixed subject."""
+        return f"{self.moving.subject}_to_{self.fixed.subject}"
+
+    @property
+    def same_subject(self: Pair[ImageFiles]) -> bool:
+        """Whether both images show one subject, so that landmarks correspond."""
+        return self.fixed.subject == self.moving.subject
+
+    def files(self: Pair[ImageFiles]) -> dict[str, Path]:
+        """The files that a registration of the pair reads, by the names of ``FILE_NAMES``."""
+        roles = dict(zip(("fixed", "moving"), self.map(self._comparable), strict=True))
+        found = {role: files.image for role, files in roles.items()}
+        found |= {f"{role}_{part}": getattr(files, part) for part in PARTS for role, files in roles.items()}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def read(self: Pair[ImageFiles]) -> Pair[Image]:
+        """Read all files; landmarks only where they correspond, which is within one subject.
+
+        Raises:
+            UserError: see ``ImageFiles.read`` and ``check_pair``.
+        """
+        files = self.map(self._comparable)
+        # The moving labels may come alone: they are warped.
+        needs = [("fixed", "labels", "moving"), ("fixed", "landmarks", "moving"), ("moving", "landmarks", "fixed")]
+        for role, part, other in needs:
+            given = getattr(getattr(files, role), part)
+            if given is not None and getattr(getattr(files, other), part) is None:
+                raise UserError(f"{role}_{part}={given}: is given without {other}_{part}")
+        pair = files.map(ImageFiles.read)
+        check_pair(pair)
+        return pair
+
+    def _comparable(self: Pair[ImageFiles], files: ImageFiles) -> ImageFiles:
+        return files if self.same_subject else dataclasses.replace(files, landmarks=None)
+
+
+def check_pair(pair: Pair[Image]) -> None:
+    """Check that a pair can be scored with the labels and landmarks that it has.
 
     Raises:
-        UserError: labels or masks are not on the grid of their image, or labels share no organ.
+        UserError: both label maps share no organ, or the lists of landmarks differ in length.
     """
-    for pair in (labels, masks):
-        for volume, image in zip(pair, (fixed, moving), strict=True):
-            if volume is not None:
-                check_same_grid(volume, image)
-    both = None
-    if labels[0] is not None and labels[1] is not None:
-        both = (labels[0], labels[1])
-        a, b = (set(volume.label_ids) for volume in both)
-        if not a & b:
-            named = [
-                volume.path or f"the {role} labels" for volume, role in zip(both, ("fixed", "moving"), strict=True)
-            ]
-            raise UserError(
-                f"{named[0]} and {named[1]} share no organ: they hold the labels {sorted(a)} and {sorted(b)}"
+    fixed, moving = pair
+    if fixed.labels is not None and moving.labels is not None:
+        own = [set(labels.label_ids) for labels in (fixed.labels, moving.labels)]
+        if not own[0] & own[1]:
+            first, second = (
+                labels.path or f"the {role} labels"
+                for labels, role in ((fixed.labels, "fixed"), (moving.labels, "moving"))
             )
-    return PairData(fixed, moving, both, landmarks, labels[1], masks)
+            raise UserError(
+                f"{first} and {second} share no organ: they hold the labels {sorted(own[0])} and {sorted(own[1])}"
+            )
+    if fixed.landmarks is not None and moving.landmarks is not None:
+        counts = len(fixed.landmarks), len(moving.landmarks)
+        if counts[0] != counts[1]:
+            names = [image.volume.path or f"the {role} image" for image, role in ((fixed, "fixed"), (moving, "moving"))]
+            raise UserError(f"{names[0]} has {counts[0]} landmarks, but {names[1]} has {counts[1]}")
 
 
-def both_or_neither(first: str, first_value: object, second: str, second_value: object) -> None:
-    """Check two options that need each other.
+def read_landmarks(path: Path, image: Volume) -> NDArray[np.float64]:
+    """Landmarks of a CSV of voxels of the image file, (N, 3) in voxels of the RAS+ grid.
 
     Raises:
-        UserError: one of them is None, the other is not.
+        UserError: the file cannot be used, or a point lies outside the image.
     """
-    if (first_value is None) != (second_value is None):
-        given, value, missing = (second, second_value, first) if first_value is None else (first, first_value, second)
-        raise UserError(f"{given} {value} is given without {missing}")
+    return canonical_landmarks(read_point_table(path).coordinates, image, str(path))
 
 
-def _landmarks(
-    files: PairFiles, fixed: Volume, moving: Volume
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    if files.fixed_landmarks is None or files.moving_landmarks is None:
-        return None
-    a, b = (read_point_table(path).coordinates for path in (files.fixed_landmarks, files.moving_landmarks))
-    if len(a) != len(b):
-        raise UserError(f"{files.fixed_landmarks} has {len(a)} landmarks, but {files.moving_landmarks} has {len(b)}")
-    for path, points, image in ((files.fixed_landmarks, a, fixed), (files.moving_landmarks, b, moving)):
-        outside = ((points < -1) | (points > np.array(image.native.shape))).any(axis=1)
-        if outside.any():
-            row = int(np.flatnonzero(outside)[0])
-            raise UserError(
-                f"{path}: row {row + 1}, {points[row].tolist()}, lies outside its image of {image.native.shape} voxels"
-            )
-    return fixed.native.points_to_canonical(a), moving.native.points_to_canonical(b)
+def canonical_landmarks(points: NDArray[np.float64], image: Volume, name: str) -> NDArray[np.float64]:
+    """Points (N, 3) in voxels of the image's file, in voxels of its RAS+ grid; ``name`` is for messages.
+
+    Raises:
+        UserError: a point lies outside the image.
+    """
+    outside = ((points < -1) | (points > np.array(image.native.shape))).any(axis=1)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise UserError(
+            f"{name}: row {row + 1}, {points[row].tolist()}, lies outside its image of {image.native.shape} voxels"
+        )
+    return image.native.points_to_canonical(points)

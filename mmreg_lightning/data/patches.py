@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,17 +13,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
-from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 
 Pairing = Literal["intra", "inter", "both"]
 
 
-class ImageAndLabels(NamedTuple):
-    """Both (1, I, J, K)."""
-
-    image: Tensor
-    labels: Tensor
+Content = tuple[Tensor, Tensor]
+"""An image and its label map, both (1, I, J, K)."""
 
 
 class PairedPatches(Dataset[dict[str, Tensor]]):
@@ -104,27 +102,26 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             return self._item(index)
 
     def _item(self, index: int) -> dict[str, Tensor]:
-        pair = self._draw_pair(index)
-        fixed, moving = (self._placed(self.cache.image(record)) for record in (pair.fixed, pair.moving))
-        corner = self._draw_corner(fixed.labels)
-        cut_fixed, cut_moving = (self._cut(image, corner) for image in (fixed, moving))
+        pair = self._draw_pair(index).map(lambda files: self._placed(self.cache.image(files)))
+        corner = self._draw_corner(pair.fixed[1])
+        (fixed, fixed_labels), (moving, moving_labels) = pair.map(lambda content: self._cut(content, corner))
         return {
-            "fixed": cut_fixed.image,
-            "fixed_labels": cut_fixed.labels,
-            "moving": cut_moving.image,
-            "moving_labels": cut_moving.labels,
+            "fixed": fixed,
+            "fixed_labels": fixed_labels,
+            "moving": moving,
+            "moving_labels": moving_labels,
         }
 
-    def _draw_pair(self, index: int) -> PairRecord:
+    def _draw_pair(self, index: int) -> Pair[ImageFiles]:
         if self.pairing == "both":
             intra, index = index % 2 == 0, index // 2
         else:
             intra = self.pairing == "intra"
         if intra:
             return self.listed[self._turn(index, len(self.listed))]
-        fixed: ImageRecord = self.fixed[self._turn(index, len(self.fixed))]
+        fixed: ImageFiles = self.fixed[self._turn(index, len(self.fixed))]
         others = self._partners(fixed)
-        return PairRecord(fixed, others[_randint(len(others))])
+        return Pair(fixed, others[_randint(len(others))])
 
     def _turn(self, index: int, count: int) -> int:
         """Whose turn it is: each of ``count`` once in every round, in an order of its own."""
@@ -132,19 +129,18 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         generator = torch.Generator().manual_seed(_mixed(self.seed, -1 - round_number))
         return int(torch.randperm(count, generator=generator)[place])
 
-    def _partners(self, fixed: ImageRecord) -> list[ImageRecord]:
+    def _partners(self, fixed: ImageFiles) -> list[ImageFiles]:
         return [r for r in self.moving if r.subject != fixed.subject]
 
-    def _placed(self, prepared: PreparedImage) -> ImageAndLabels:
+    def _placed(self, prepared: PreparedImage) -> Content:
         """On the data set's common shape, centre on centre; Learn2Reg data sets have one shape anyway."""
-        content = ImageAndLabels(prepared.image, prepared.labels)
-        if tuple(content.image.shape[1:]) == self.shape:
-            return content
+        image, labels = prepared.image, prepared.labels
+        if tuple(image.shape[1:]) == self.shape:
+            return image, labels
         # It fills up with 0, which is the background of labels, but not the darkest value of every image.
-        darkest = content.image.min().clamp(max=0)
-        lifted = ImageAndLabels(content.image - darkest, content.labels)
-        placed = _transformed(lifted, tio.CropOrPad(self.shape), self.spacing)
-        return ImageAndLabels(placed.image + darkest, placed.labels)
+        darkest = image.min().clamp(max=0)
+        placed, labels = _transformed(image - darkest, labels, tio.CropOrPad(self.shape), self.spacing)
+        return placed + darkest, labels
 
     def _draw_corner(self, labels: Tensor) -> tuple[int, int, int]:
         """First voxel of a patch about a random voxel of a random organ, moved as far as needed to fit."""
@@ -160,31 +156,26 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
         i, j, k = (min(max(c - p // 2, 0), room) for c, p, room in zip(centre, self.patch_size, free, strict=True))
         return (i, j, k)
 
-    def _cut(self, prepared: ImageAndLabels, corner: tuple[int, int, int]) -> ImageAndLabels:
+    def _cut(self, content: Content, corner: tuple[int, int, int]) -> Content:
         """The augmented patch; augmentation works on the patch and its margin, so it brings in real surroundings."""
-        slices, inner = [], []
+        slices, inner = [slice(None)], [slice(None)]
         for c, p, m, n in zip(corner, self.patch_size, self.margin, self.shape, strict=True):
             first, last = max(c - m, 0), min(c + p + m, n)
             slices.append(slice(first, last))
             inner.append(slice(c - first, c - first + p))
-        outer = ImageAndLabels(
-            prepared.image[(slice(None), *slices)].clone(), prepared.labels[(slice(None), *slices)].long()
-        )
+        image, labels = content[0][tuple(slices)].clone(), content[1][tuple(slices)].long()
         if self.augmentation is not None:
-            outer = _transformed(outer, self.augmentation, self.spacing)
-        return ImageAndLabels(
-            outer.image[(slice(None), *inner)].contiguous(), outer.labels[(slice(None), *inner)].contiguous()
-        )
+            image, labels = _transformed(image, labels, self.augmentation, self.spacing)
+        return image[tuple(inner)].contiguous(), labels[tuple(inner)].contiguous()
 
 
-def _transformed(prepared: ImageAndLabels, transform: tio.Transform, spacing: Sequence[float]) -> ImageAndLabels:
+def _transformed(image: Tensor, labels: Tensor, transform: tio.Transform, spacing: Sequence[float]) -> Content:
     affine = np.diag([*spacing, 1.0])  # augmentation is in millimetres
     subject = tio.Subject(
-        image=tio.ScalarImage(tensor=prepared.image, affine=affine),
-        labels=tio.LabelMap(tensor=prepared.labels, affine=affine),
+        image=tio.ScalarImage(tensor=image, affine=affine), labels=tio.LabelMap(tensor=labels, affine=affine)
     )
     out = transform(subject)
-    return ImageAndLabels(out.get_image("image").data.float(), out.get_image("labels").data.long())
+    return out.get_image("image").data.float(), out.get_image("labels").data.long()
 
 
 def _mixed(seed: int, number: int) -> int:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmreg_lightning.data import perturbations as change
-from mmreg_lightning.data.pair import PairData
+from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.volume import Volume
 
-Changed = Callable[[PairData, float, "Perturbation", np.random.Generator, Mapping[int, str]], PairData]
+Changed = Callable[[Pair[Image], float, np.random.Generator, Sequence[int]], Pair[Image]]
+"""Of a pair, a level, the random state, and the ids of the organs that may be taken out."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def read_perturbations(config: Mapping[str, Mapping[str, Any]]) -> list[Perturba
 
 
 def perturb(
-    pair: PairData, perturbation: Perturbation, level: float, case: str, seed: int, label_names: Mapping[int, str]
-) -> PairData:
+    pair: Pair[Image], perturbation: Perturbation, level: float, case: str, seed: int, label_names: Mapping[int, str]
+) -> Pair[Image]:
     """The pair with the change of a level; at level 0 the pair itself.
 
     What is random (a direction, a contrast, which organs) depends on seed, case and kind alone: the levels of a case
@@ -80,24 +82,23 @@ def perturb(
     if level == 0:
         return pair
     rng = np.random.default_rng([seed, zlib.crc32(case.encode()), zlib.crc32(perturbation.name.encode())])
-    return KINDS[perturbation.name](pair, level, perturbation, rng, label_names)
+    wanted = perturbation.organs
+    ids = [i for i, name in sorted(label_names.items()) if not wanted or name in wanted]
+    return KINDS[perturbation.name](pair, level, rng, ids)
 
 
 def _moving_header(function: Callable[[Volume, float, np.random.Generator], Volume]) -> Changed:
     """A change of the moving image's place, of which its labels are part; landmarks are in voxels and stay."""
 
-    def changed(
-        pair: PairData, level: float, _: Perturbation, rng: np.random.Generator, __: Mapping[int, str]
-    ) -> PairData:
+    def changed(pair: Pair[Image], level: float, rng: np.random.Generator, ids: Sequence[int]) -> Pair[Image]:
         state = rng.bit_generator.state
 
-        def moved(volume: Volume) -> Volume:
-            rng.bit_generator.state = state  # image and labels move alike
-            return function(volume, level, rng)
+        def moved(volume: Volume | None) -> Volume | None:
+            rng.bit_generator.state = state  # all move alike
+            return None if volume is None else function(volume, level, rng)
 
-        labels = None if pair.labels is None else (pair.labels[0], moved(pair.labels[1]))
-        moving_labels = labels[1] if labels is not None else None
-        return dataclasses.replace(pair, moving=moved(pair.moving), labels=labels, moving_labels=moving_labels)
+        parts: dict[str, Any] = {part: moved(getattr(pair.moving, part)) for part in ("volume", "labels", "mask")}
+        return Pair(pair.fixed, dataclasses.replace(pair.moving, **parts))
 
     return changed
 
@@ -105,41 +106,41 @@ def _moving_header(function: Callable[[Volume, float, np.random.Generator], Volu
 def _fixed_intensity(function: Callable[[Volume, float, np.random.Generator], Volume]) -> Changed:
     """A change of the fixed image's (the MR's) intensities."""
 
-    def changed(
-        pair: PairData, level: float, _: Perturbation, rng: np.random.Generator, __: Mapping[int, str]
-    ) -> PairData:
-        return dataclasses.replace(pair, fixed=function(pair.fixed, level, rng))
+    def changed(pair: Pair[Image], level: float, rng: np.random.Generator, ids: Sequence[int]) -> Pair[Image]:
+        return Pair(dataclasses.replace(pair.fixed, volume=function(pair.fixed.volume, level, rng)), pair.moving)
 
     return changed
 
 
-def _cropped(
-    pair: PairData, level: float, _: Perturbation, rng: np.random.Generator, __: Mapping[int, str]
-) -> PairData:
+def _cropped(pair: Pair[Image], level: float, rng: np.random.Generator, ids: Sequence[int]) -> Pair[Image]:
     """``level`` percent of the fixed image's slices are cut off, a random part of them below, the rest above."""
-    slices = pair.fixed.grid.shape[2]
+    fixed, moving = pair
+    slices = fixed.volume.grid.shape[2]
     total = round(slices * level / 100)
     lower = round(total * rng.random())
     upper = total - lower
-    labels = None if pair.labels is None else (change.cropped(pair.labels[0], lower, upper), pair.labels[1])
-    landmarks = pair.landmarks
-    if landmarks is not None:
-        seen = (landmarks[0][:, 2] >= lower - 0.5) & (landmarks[0][:, 2] <= slices - upper - 0.5)
-        landmarks = (landmarks[0][seen] - [0, 0, lower], landmarks[1][seen]) if seen.any() else None
-    return dataclasses.replace(pair, fixed=change.cropped(pair.fixed, lower, upper), labels=labels, landmarks=landmarks)
+    given = {part: getattr(fixed, part) for part in ("volume", "labels", "mask")}
+    parts: dict[str, Any] = {
+        part: None if volume is None else change.cropped(volume, lower, upper) for part, volume in given.items()
+    }
+    marks: list[NDArray[np.float64] | None] = [fixed.landmarks, moving.landmarks]
+    if fixed.landmarks is not None and moving.landmarks is not None:
+        seen = (fixed.landmarks[:, 2] >= lower - 0.5) & (fixed.landmarks[:, 2] <= slices - upper - 0.5)
+        marks = [fixed.landmarks[seen] - [0, 0, lower], moving.landmarks[seen]] if seen.any() else [None, None]
+    return Pair(
+        dataclasses.replace(fixed, **parts, landmarks=marks[0]), dataclasses.replace(moving, landmarks=marks[1])
+    )
 
 
-def _missing_organ(
-    pair: PairData, level: float, kind: Perturbation, rng: np.random.Generator, label_names: Mapping[int, str]
-) -> PairData:
+def _missing_organ(pair: Pair[Image], level: float, rng: np.random.Generator, ids: Sequence[int]) -> Pair[Image]:
     """``level`` organs that both images show are taken out of the moving image and of its labels."""
-    if pair.labels is None:
+    fixed, moving = pair
+    if fixed.labels is None or moving.labels is None:
         raise UserError("robustness.perturbations.missing_organ: needs label maps")
-    shown = set(pair.labels[0].label_ids) & set(pair.labels[1].label_ids)
-    ids = [i for i, name in sorted(label_names.items()) if i in shown and (not kind.organs or name in kind.organs)]
-    order = rng.permutation(ids)[: int(level)].tolist()
-    moving, labels = change.without_organs(pair.moving, pair.labels[1], order)
-    return dataclasses.replace(pair, moving=moving, labels=(pair.labels[0], labels), moving_labels=labels)
+    shown = set(fixed.labels.label_ids) & set(moving.labels.label_ids)
+    gone = rng.permutation([i for i in ids if i in shown])[: int(level)].tolist()
+    volume, labels = change.without_organs(moving.volume, moving.labels, gone)
+    return Pair(fixed, dataclasses.replace(moving, volume=volume, labels=labels))
 
 
 KINDS: Mapping[str, Changed] = {

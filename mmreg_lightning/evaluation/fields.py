@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
-from mmreg_lightning.data.pair import PairData, pair_files, read_pair
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import Image, ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.measures import MEASURES, evaluate, summarise
 from mmreg_lightning.files import check_free, new_output_dir, write_json, write_rows
@@ -52,14 +52,14 @@ def evaluate_fields(
     if not pairs:
         raise UserError(f"{data.description} lists no pairs of the split {split!r}")
     if not Path(fields).is_dir():
-        raise UserError(f"--fields {fields}: there is no such folder")
+        raise UserError(f"fields={fields}: there is no such folder")
     check_free(out, OUTPUTS, overwrite)
     found = {pair.name: find_field(Path(fields), pair) for pair in pairs}
     missing = [name for name, path in found.items() if path is None]
     if len(missing) == len(pairs):
         first = pairs[0]
         raise UserError(
-            f"--fields {fields}: no field for any of the {len(pairs)} pairs of the split {split!r}, as "
+            f"fields={fields}: no field for any of the {len(pairs)} pairs of the split {split!r}, as "
             f"disp_{first.fixed.subject}_{first.moving.subject}.npz"
         )
     rows = []
@@ -67,7 +67,9 @@ def evaluate_fields(
         for done, pair in enumerate(pairs):
             path = found[pair.name]
             if path is not None:
-                rows.append({"case": pair.name, "field": path.name, **_evaluate(pair, path, data.label_names)})
+                read = pair.read()
+                measured = evaluate(read, read_field(path, read), data.label_names)
+                rows.append({"case": pair.name, "field": path.name, **measured})
             if progress is not None:
                 progress(done + 1, len(pairs))
     write_rows(folder / "metrics.csv", rows)
@@ -76,7 +78,7 @@ def evaluate_fields(
     return summary
 
 
-def find_field(folder: Path, pair: PairRecord) -> Path | None:
+def find_field(folder: Path, pair: Pair[ImageFiles]) -> Path | None:
     """``disp_FIXED_MOVING``, subjects as in the image names, as ``.npz`` or NIfTI; None where there is none.
 
     Raises:
@@ -85,11 +87,11 @@ def find_field(folder: Path, pair: PairRecord) -> Path | None:
     stem = f"disp_{pair.fixed.subject}_{pair.moving.subject}"
     found = [folder / f"{stem}{suffix}" for suffix in _SUFFIXES if (folder / f"{stem}{suffix}").is_file()]
     if len(found) > 1:
-        raise UserError(f"--fields {folder}: {found[0].name} and {found[1].name} are fields of the same pair")
+        raise UserError(f"fields={folder}: {found[0].name} and {found[1].name} are fields of the same pair")
     return found[0] if found else None
 
 
-def read_field(path: Path, pair: PairData) -> Tensor:
+def read_field(path: Path, pair: Pair[Image]) -> Tensor:
     """A field of Learn2Reg or of ITK (told by its intent): (1, 3, I, J, K), voxels of the fixed image's RAS+ grid.
 
     Raises:
@@ -97,10 +99,6 @@ def read_field(path: Path, pair: PairData) -> Tensor:
     """
     if path.suffix != ".npz" and has_vector_intent(path):
         displacement, grid = read_itk_field(path)
-        return resample_displacement(displacement, grid, pair.fixed.grid)[None]
-    return from_l2r(read_l2r_field(path, pair.fixed.native.shape), pair.fixed.native, pair.moving.native)
-
-
-def _evaluate(pair: PairRecord, path: Path, label_names: Mapping[int, str]) -> dict[str, Any]:
-    data = read_pair(pair_files(pair))
-    return evaluate(data, read_field(path, data), label_names)
+        return resample_displacement(displacement, grid, pair.fixed.volume.grid)[None]
+    fixed, moving = pair.fixed.volume.native, pair.moving.volume.native
+    return from_l2r(read_l2r_field(path, fixed.shape), fixed, moving)

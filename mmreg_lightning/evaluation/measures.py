@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmreg_lightning.data.pair import PairData
+from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.evaluation.learn2reg import learn2reg_measures
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.evaluation.surface import surface_distances
@@ -35,7 +35,7 @@ MEASURES = {
 }
 
 
-def evaluate(pair: PairData, displacement: Tensor, label_names: Mapping[int, str]) -> dict[str, float | None]:
+def evaluate(pair: Pair[Image], displacement: Tensor, label_names: Mapping[int, str]) -> dict[str, float | None]:
     """``MEASURES`` of a registration, and ``dice_ORGAN`` of each organ that both images show.
 
     Args:
@@ -44,13 +44,11 @@ def evaluate(pair: PairData, displacement: Tensor, label_names: Mapping[int, str
         label_names: organ name of each label id.
     """
     scores = score(pair, displacement, label_names)
-    row: dict[str, float | None] = dict.fromkeys(MEASURES)
-    row["folds_percent"], row["sdlogj"] = scores.folds_percent, scores.sdlogj
-    row["tre_mm_before"], row["tre_mm"] = scores.tre_mm_before, scores.tre_mm_after
-    if pair.labels is not None and scores.dice_before is not None and scores.dice_after is not None:
-        row["dice_before"], row["dice"] = scores.dice_before["mean"], scores.dice_after["mean"]
-        row |= _surfaces(*pair.labels, displacement)
-        row |= _learn2reg(*pair.labels, displacement)
+    row: dict[str, float | None] = {**dict.fromkeys(MEASURES), **scores.row()}
+    fixed, moving = pair.fixed.labels, pair.moving.labels
+    if fixed is not None and moving is not None and scores.dice_after is not None:
+        row |= _surfaces(fixed, moving, displacement)
+        row |= _learn2reg(fixed, moving, displacement)
         organs = scores.dice_after["per_label"].items()
         row |= {f"dice_{name.replace(' ', '_')}": value for name, value in organs if not math.isnan(value)}
     return row

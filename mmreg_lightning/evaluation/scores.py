@@ -1,4 +1,4 @@
-"""Measures of one registration, as ``metrics.json`` holds them."""
+"""Scores of one registration, as metrics.json holds them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmreg_lightning.data.pair import PairData
+from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.evaluation.dice import dice_per_label, mean_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.evaluation.tre import landmark_errors
@@ -20,7 +20,7 @@ from mmreg_lightning.geometry.volume import Volume
 
 @dataclass(frozen=True)
 class Scores:
-    """What was asked for; the rest is None.
+    """Scores of a registration; None where there is nothing to measure with.
 
     "Before" is as the headers place the images, without the initial affine.
 
@@ -38,22 +38,35 @@ class Scores:
     folds_percent: float
     sdlogj: float
 
+    def row(self) -> dict[str, float | None]:
+        """The means, by the column names of every table of cases."""
+        return {
+            "dice_before": None if self.dice_before is None else self.dice_before["mean"],
+            "dice": None if self.dice_after is None else self.dice_after["mean"],
+            "tre_mm_before": self.tre_mm_before,
+            "tre_mm": self.tre_mm_after,
+            "folds_percent": self.folds_percent,
+            "sdlogj": self.sdlogj,
+        }
 
-def score(pair: PairData, displacement: Tensor, label_names: Mapping[int, str]) -> Scores:
+
+def score(pair: Pair[Image], displacement: Tensor, label_names: Mapping[int, str]) -> Scores:
     """Measure a registration.
 
     Args:
-        pair: images, and the labels and landmarks to score with.
+        pair: images, with the labels and landmarks to score with.
         displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
         label_names: names of the label ids that have one; another id 7 is called "label 7".
     """
+    fixed, moving = pair
     jacobian = jacobian_statistics(displacement)
     dice_before = dice_after = tre_before = tre_after = None
-    if pair.labels is not None:
-        dice_before, dice_after = _dice(*pair.labels, displacement, label_names)
-    if pair.landmarks is not None:
+    if fixed.labels is not None and moving.labels is not None:
+        dice_before, dice_after = _dice(fixed.labels, moving.labels, displacement, label_names)
+    if fixed.landmarks is not None and moving.landmarks is not None:
+        grids = fixed.volume.grid, moving.volume.grid
         tre_before, tre_after = (
-            float(landmark_errors(u, pair.fixed.grid, pair.moving.grid, *pair.landmarks).mean())
+            float(landmark_errors(u, *grids, fixed.landmarks, moving.landmarks).mean())
             for u in (torch.zeros_like(displacement), displacement)
         )
     return Scores(dice_before, dice_after, tre_before, tre_after, jacobian.folds_percent, jacobian.sdlogj)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,23 +11,23 @@ from mmreg_lightning.functional.labels import organ_indicators
 
 
 class LabelFeatures(torch.nn.Module):
-    """Smoothed indicators of the true organ labels of one pair; the images are ignored.
+    """Smoothed indicators of the true organ labels, one channel an organ.
 
     Args:
-        labels: label map (1, 1, I, J, K) of each of the pair's two modalities, on the working grid.
-        ids: the organs.
-        stride: of the feature grid.
+        ids: label ids of the organs.
+        stride: working voxels to a feature voxel, along each axis.
         sigma: of the Gaussian, in feature voxels.
     """
 
-    def __init__(self, labels: Mapping[str, Tensor], ids: Sequence[int], stride: int = 2, sigma: float = 0.8) -> None:
+    sees = "labels"
+
+    def __init__(self, ids: Sequence[int], stride: int = 2, sigma: float = 0.8) -> None:
         super().__init__()
-        self.labels = dict(labels)
         self.ids = list(ids)
         self.channels = len(self.ids)
         self.stride = stride
         self.sigma = sigma
 
-    def forward(self, image: Tensor, modality: str) -> Tensor:
-        """Features, (1, len(ids), I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
-        return organ_indicators(self.labels[modality], self.ids, self.stride, self.sigma)
+    def forward(self, labels: Tensor, modality: str) -> Tensor:
+        """Features (B, len(ids), I / stride, J / stride, K / stride) of label maps (B, 1, I, J, K), integers."""
+        return organ_indicators(labels, self.ids, self.stride, self.sigma)

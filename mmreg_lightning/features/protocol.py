@@ -13,6 +13,8 @@ class FeatureExtractor(Protocol):
     Attributes:
         stride: voxels of the image to one voxel of the features, along each axis.
         channels: number of feature channels C.
+
+    An extractor whose attribute ``sees`` is ``"labels"`` is given the label map (B, 1, I, J, K) in the image's place.
     """
 
     stride: int

@@ -8,16 +8,16 @@ from typing import Any
 
 import yaml
 
+from mmreg_lightning.data.pair import ImageFiles
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, write_text
 from mmreg_lightning.inspection import maps_report, study_report
-from mmreg_lightning.inspection.families import mind_config
-from mmreg_lightning.inspection.maps import ImageFiles, map_image, similarity
+from mmreg_lightning.inspection.maps import map_image, similarity
 from mmreg_lightning.inspection.maps_report import Mapped, write_maps
 from mmreg_lightning.inspection.study import Progress, Study, plan_study, run_study
 from mmreg_lightning.inspection.study_report import write_study
 from mmreg_lightning.registration.result import describe_run
-from mmreg_lightning.registration.settings import resolve_settings
+from mmreg_lightning.registration.settings import Options, resolve
 
 OUTPUTS = tuple(dict.fromkeys((*maps_report.OUTPUTS[:-2], *study_report.OUTPUTS[:-2], "run.yaml", "features.json")))
 """Of both kinds of run, so that one does not leave files of the other behind."""
@@ -59,23 +59,29 @@ def write_feature_maps(
     Raises:
         UserError: an input, option or the output folder cannot be used.
     """
-    for option, value in (("--other-labels", other_labels), ("--other-modality", other_modality)):
+    for option, value in (("other_labels", other_labels), ("other_modality", other_modality)):
         if other_image is None and value is not None:
-            raise UserError(f"{option} {value}: needs --other-image")
+            raise UserError(f"{option}={value}: needs other_image")
     check_free(out, OUTPUTS, overwrite)
     try:
-        settings = resolve_settings(
-            checkpoint, fixed_modality=modality, moving_modality=other_modality, spacing=spacing
+        settings = resolve(
+            Options(
+                checkpoint,
+                fixed_modality=modality,
+                moving_modality=other_modality,
+                spacing=spacing,
+                device=device,
+            )
         )
     except UserError as error:
-        named = str(error).replace("--fixed-modality", "--modality").replace("--moving-modality", "--other-modality")
+        named = str(error).replace("fixed_modality=", "modality=").replace("moving_modality=", "other_modality=")
         raise UserError(named) from error
-    asked = [ImageFiles(image, labels, settings.fixed_modality)]
+    asked = [ImageFiles(image, labels, modality=settings.fixed_modality)]
     if other_image is not None:
-        asked.append(ImageFiles(other_image, other_labels, settings.moving_modality))
+        asked.append(ImageFiles(other_image, other_labels, modality=settings.moving_modality))
     mapped = []
     for number, files in enumerate(asked):
-        mapped.append(map_image(files, settings, device))
+        mapped.append(map_image(files, settings))
         if progress is not None:
             progress("features", number + 1, len(asked))
     alike = None if point is None else similarity(mapped[0], point, mapped[-1])
@@ -83,9 +89,9 @@ def write_feature_maps(
     inputs["checkpoint"] = checkpoint
     run = {
         **describe_run({name: path for name, path in inputs.items() if path is not None}, command),
-        "features": dict(settings.features_config),
+        "features": dict(settings.family.config),
         "modalities": [files.modality for files in asked],
-        "normalisation": {files.modality: dict(settings.normalisation[files.modality]) for files in asked},
+        "normalisation": {files.modality: dict(settings.family.recipe(files.modality)) for files in asked},
     }
     with new_output_dir(out) as folder:
         remove_outputs(folder, OUTPUTS)
@@ -141,7 +147,7 @@ def write_feature_study(
         run = {
             **describe_run({"checkpoint": checkpoint, "data": plan.dataset.description}, command),
             "features": plan.model.hparams["features"],
-            "mind_ssc": mind_config(plan.model.features.stride),
+            "mind_ssc": dict(study.mind_ssc),
             "seed": seed,
         }
         remove_outputs(folder, OUTPUTS)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.functional.resize import resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.working import working_grid
@@ -22,7 +23,7 @@ from mmreg_lightning.inspection.capture import (
     smooth_field,
     surface_bands,
 )
-from mmreg_lightning.inspection.families import Family, label_features
+from mmreg_lightning.inspection.families import StudiedFamily, label_features
 from mmreg_lightning.inspection.landscape import basin, shift_energies
 from mmreg_lightning.io.images import read_image
 from mmreg_lightning.phantom.truth import true_displacement
@@ -38,7 +39,7 @@ _AXES = ("left-right", "posterior-anterior", "inferior-superior")
 
 
 @dataclass(frozen=True)
-class AlignedPair:
+class Aligned:
     """A pair whose moving image lies on the fixed one.
 
     Attributes:
@@ -50,7 +51,7 @@ class AlignedPair:
         spacing: (3,) of the working grid, mm.
     """
 
-    pair: PairRecord
+    pair: Pair[ImageFiles]
     truth: Tensor
     exact: bool
     labels: Tensor
@@ -60,8 +61,8 @@ class AlignedPair:
 
 @torch.no_grad()
 def align(
-    dataset: Learn2RegDataset, pair: PairRecord, family: Family, solver: Solver, ids: Sequence[int]
-) -> AlignedPair:
+    dataset: Learn2RegDataset, pair: Pair[ImageFiles], family: StudiedFamily, solver: Solver, ids: Sequence[int]
+) -> Aligned:
     """Align a pair by its known displacement, or else by the solver on the true labels.
 
     Args:
@@ -80,13 +81,13 @@ def align(
         f, m = (label_features(x, ids, stride) for x in labels)
         truth = resize_displacement(solver(f, m), grid.shape)
     moved = warp(labels[1].float(), truth, mode="nearest").long()
-    return AlignedPair(pair, truth, exact, labels[0], moved, grid.spacing.tolist())
+    return Aligned(pair, truth, exact, labels[0], moved, grid.spacing.tolist())
 
 
 @torch.no_grad()
 def descent_rows(
-    aligned: AlignedPair,
-    families: Sequence[Family],
+    aligned: Aligned,
+    families: Sequence[StudiedFamily],
     levels: Sequence[int],
     names: dict[int, str],
     seed: int,
@@ -112,10 +113,11 @@ def descent_rows(
     stride = families[0].features.stride
     prepared = {f.name: f.cache.pair(pair) for f in families}
     moving = {
-        f.name: f.features(warp(prepared[f.name][1].image[None], aligned.truth), pair.moving.modality) for f in families
+        f.name: f.features(warp(prepared[f.name].moving.image[None], aligned.truth), pair.moving.modality)
+        for f in families
     }
     moving["labels"] = label_features(aligned.moving_labels, ids, stride)
-    still = {f.name: f.features(prepared[f.name][0].image[None], pair.fixed.modality) for f in families}
+    still = {f.name: f.features(prepared[f.name].fixed.image[None], pair.fixed.modality) for f in families}
     still["labels"] = label_features(aligned.labels, ids, stride)
     landscape = _landscape_rows(pair.name, still, moving, aligned.spacing, stride)
     rows: list[Row] = []
@@ -126,7 +128,7 @@ def descent_rows(
         bands = surface_bands(labels, ids, stride)
         mm = size * stride * float(np.mean(aligned.spacing))
         displaced = {
-            f.name: f.features(warp(prepared[f.name][0].image[None], field), pair.fixed.modality) for f in families
+            f.name: f.features(warp(prepared[f.name].fixed.image[None], field), pair.fixed.modality) for f in families
         }
         displaced["labels"] = label_features(labels, ids, stride)
         step_of = {f.name: f.step for f in families} | {"labels": families[0].step}

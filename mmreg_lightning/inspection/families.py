@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
-from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.descent.step import DescentStep
-from mmreg_lightning.features.checkpoint import TrainedModel
 from mmreg_lightning.features.labels import LabelFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.registration.settings import MIND_SSC, UNCLIPPED
+from mmreg_lightning.registration.families import FeatureFamily, family_of_config
 from mmreg_lightning.reporting import pages
 
 NAMES = {"learned": "learned", "mind_ssc": "MIND-SSC", "intensity": "intensity", "labels": "true labels"}
@@ -30,72 +29,76 @@ COLOURS = {
 }
 """The same for each family in every picture."""
 MARKERS = {"learned": "o", "mind_ssc": "s", "intensity": "^", "labels": "D"}
-MIND_RADIUS, MIND_DILATION = 1, 1
-"""The variant that ``mmreg-compare`` chose on the phantoms and on the prostate images."""
-_MIND_ALPHA = 0.4  # as settings.MIND_SSC_STEP
 
 
-@dataclass(frozen=True)
-class Family:
-    """Features with all that they need.
+@dataclass(frozen=True, eq=False)
+class StudiedFamily:
+    """A feature family with what a study needs besides.
 
     Attributes:
-        name: key of ``NAMES``.
-        features: the extractor.
+        family: the features.
         cache: gives images as these features want them.
         step: the regularised step with a noise floor that suits them.
     """
 
-    name: str
-    features: FeatureExtractor
+    family: FeatureFamily
     cache: PreprocessingCache
     step: DescentStep
 
-    @torch.no_grad()
-    def of_image(self, record: ImageRecord) -> tuple[Tensor, PreparedImage]:
-        """(C, i, j, k) on the image's own grid, and the image."""
-        prepared = self.cache.image(record)
-        return self.features(prepared.image[None], record.modality)[0], prepared
+    @property
+    def name(self) -> str:
+        """Key of ``NAMES``."""
+        return self.family.name
+
+    @property
+    def features(self) -> FeatureExtractor:
+        """The extractor."""
+        return self.family.features
 
     @torch.no_grad()
-    def of_pair(self, pair: PairRecord) -> tuple[Tensor, Tensor]:
+    def of_image(self, files: ImageFiles) -> tuple[Tensor, PreparedImage]:
+        """(C, i, j, k) on the image's own grid, and the image."""
+        prepared = self.cache.image(files)
+        return self.features(prepared.image[None], files.modality)[0], prepared
+
+    @torch.no_grad()
+    def of_pair(self, pair: Pair[ImageFiles]) -> Pair[Tensor]:
         """Both (C, i, j, k) on the fixed image's grid."""
         fixed, moving = self.cache.pair(pair)
-        return (
+        return Pair(
             self.features(fixed.image[None], pair.fixed.modality)[0],
             self.features(moving.image[None], pair.moving.modality)[0],
         )
 
 
-def make_families(model: TrainedModel, dataset: Learn2RegDataset, cache_dir: str | Path) -> list[Family]:
-    """Learned features, MIND-SSC on intensities that are not clipped, and intensity, at the checkpoint's spacing.
+def make_families(learned: FeatureFamily, dataset: Learn2RegDataset, cache_dir: str | Path) -> list[StudiedFamily]:
+    """Learned features, MIND-SSC and intensity, at the checkpoint's spacing and stride.
 
     Args:
-        model: of the checkpoint.
+        learned: of the checkpoint.
         dataset: that it fits.
         cache_dir: where prepared arrays are kept.
     """
-    spacing, recipes = model.hparams["spacing"], model.hparams["normalisation"]
-    declared = list(dataset.label_names)
-    own = PreprocessingCache(cache_dir, spacing, recipes, declared)
-    unclipped = PreprocessingCache(cache_dir, spacing, dict.fromkeys(recipes, UNCLIPPED), declared)
-    stride = model.features.stride
-    step: DescentStep = instantiate(model.hparams["descent"]["step"])
-    mind_step = DescentStep(step.regulariser, _MIND_ALPHA, step.max_step, step.forces)
-    intensity = {"_target_": "mmreg_lightning.features.intensity.IntensityFeatures", "stride": stride}
-    return [
-        Family("learned", model.features, own, step),
-        Family("mind_ssc", instantiate(mind_config(stride)), unclipped, mind_step),
-        Family("intensity", instantiate(intensity), own, step),
+    assert learned.model is not None and learned.spacing is not None, "a checkpoint has both"
+    stride, modalities = learned.features.stride, learned.model.modalities
+    step: DescentStep = instantiate(learned.model.hparams["descent"]["step"])
+    families = [
+        learned,
+        # The patch that mmreg-compare chose on the phantoms and on the prostate images.
+        family_of_config("mind_ssc", stride=stride, radius=1, dilation=1),
+        # Learned features and intensity see the same images.
+        family_of_config("intensity", stride=stride, normalisation=None),
     ]
-
-
-def mind_config(stride: int) -> dict[str, Any]:
-    """Configuration of the MIND-SSC of a study."""
-    return {**MIND_SSC, "radius": MIND_RADIUS, "dilation": MIND_DILATION, "stride": stride}
+    studied = []
+    for family in families:
+        recipes = {m: (learned if family.name == "intensity" else family).recipe(m) for m in modalities}
+        cache = PreprocessingCache(cache_dir, learned.spacing, recipes, list(dataset.label_names))
+        alpha = family.step.get("alpha", step.alpha)
+        studied.append(StudiedFamily(family, cache, DescentStep(step.regulariser, alpha, step.max_step, step.forces)))
+    return studied
 
 
 def label_features(labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-    """What ``LabelFeatures`` gives, for labels (1, 1, I, J, K) that change: (1, len(ids), i, j, k)."""
-    features: Tensor = LabelFeatures({"any": labels}, ids, stride)(labels, "any")
+    """Features of the true labels (1, 1, I, J, K): (1, len(ids), i, j, k)."""
+    features: Tensor = LabelFeatures(ids, stride)(labels, "")
     return features

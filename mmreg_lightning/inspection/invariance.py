@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.functional.resize import resize
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.inspection.distances import Moments, organ_distances, organ_moments
 from mmreg_lightning.inspection.effect_size import majority_labels
-from mmreg_lightning.inspection.families import Family
+from mmreg_lightning.inspection.families import StudiedFamily
 from mmreg_lightning.inspection.probe import LinearProbe, Samples, balanced_accuracy, joined, recalls, sample_voxels
 from mmreg_lightning.inspection.retrieval import best_matches, sample_features, surface_distance, surface_points
 from mmreg_lightning.io.images import read_image
@@ -43,14 +43,14 @@ class ImageStatistics:
     samples: list[Samples] = field(default_factory=list)
 
 
-def records_of(pairs: Sequence[PairRecord], modality: str, count: int) -> list[ImageRecord]:
+def records_of(pairs: Sequence[Pair[ImageFiles]], modality: str, count: int) -> list[ImageFiles]:
     """The images of one modality in a split, each once, of the first ``count`` subjects."""
-    images = {r.image: r for p in pairs for r in (p.fixed, p.moving) if r.modality == modality}
+    images = {r.image: r for p in pairs for r in p if r.modality == modality}
     return sorted(images.values(), key=lambda record: record.subject)[:count]
 
 
 def image_statistics(
-    family: Family, records: Sequence[ImageRecord], ids: Sequence[int], seed: int, done: Callable[[], None]
+    family: StudiedFamily, records: Sequence[ImageFiles], ids: Sequence[int], seed: int, done: Callable[[], None]
 ) -> ImageStatistics:
     """Moments and probe samples of images; every family gets the same voxels.
 
@@ -118,7 +118,7 @@ def probe_rows(
 
 @torch.no_grad()
 def retrieval_rows(
-    families: Sequence[Family], pair: PairRecord, names: dict[int, str], seed: int, landmarks: bool
+    families: Sequence[StudiedFamily], pair: Pair[ImageFiles], names: dict[int, str], seed: int, landmarks: bool
 ) -> list[Row]:
     """Errors of the best matches of points on organ surfaces: a row a family and point, all of the same points.
 
@@ -169,19 +169,19 @@ def _surface(labels: Tensor, ids: Sequence[int], seed: int) -> tuple[Tensor, lis
 
 
 def _landmarks(
-    pair: PairRecord,
+    pair: Pair[ImageFiles],
     affine: NDArray[np.float64],
     labels: Tensor,
     ids: Sequence[int],
     spacing: Sequence[float],
-    family: Family,
+    family: StudiedFamily,
 ) -> tuple[Tensor, Tensor, list[int]]:
     """Landmarks near a surface and their counterparts, in working voxels, and the organ whose surface is nearest."""
     if pair.fixed.landmarks is None or pair.moving.landmarks is None or not pair.same_subject or not ids:
         return torch.empty(0, 3), torch.empty(0, 3), []
     to_working = np.linalg.inv(affine)
     both = []
-    for record in (pair.fixed, pair.moving):
+    for record in pair:
         assert record.landmarks is not None
         volume = read_image(record.image)
         voxels = volume.native.points_to_canonical(read_point_table(record.landmarks).coordinates)
@@ -191,11 +191,6 @@ def _landmarks(
     near = away.min(axis=0) <= family.features.stride * max(spacing)
     points, partners = (torch.from_numpy(p[near]).float() for p in both)
     return points, partners, [ids[n] for n in away.argmin(axis=0)[near]]
-
-
-def shared_organs(dataset: Learn2RegDataset, label_names: dict[int, str]) -> dict[int, str]:
-    """Organs that both the data set and the checkpoint know."""
-    return {i: name for i, name in label_names.items() if i in dataset.label_names}
 
 
 def _mean(values: Sequence[float]) -> float:

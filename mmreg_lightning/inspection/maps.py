@@ -4,41 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmreg_lightning.data.pair import ImageFiles
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
-from mmreg_lightning.geometry.volume import Volume, check_same_grid
-from mmreg_lightning.geometry.working import prepare_image, working_grid
+from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.geometry.working import working_grid
 from mmreg_lightning.inspection.effect_size import effect_sizes
 from mmreg_lightning.inspection.retrieval import sample_features
-from mmreg_lightning.io.images import read_image, read_labels
-from mmreg_lightning.registration.pipeline import check_working_size
+from mmreg_lightning.registration.initial_affine import network_input
 from mmreg_lightning.registration.settings import Settings, default_spacing
-from mmreg_lightning.runtime import resolve_device
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Paths of an image and of its label map, and what its features are computed as.
-
-    Attributes:
-        image: see ``read_image``.
-        labels: on the same grid; None is none.
-        modality: a name that the settings know.
-    """
-
-    image: Path
-    labels: Path | None
-    modality: str
+from mmreg_lightning.registration.solve import check_working_size
 
 
 @dataclass(frozen=True)
@@ -87,32 +71,25 @@ class Similarity:
 
 
 @torch.no_grad()
-def map_image(files: ImageFiles, settings: Settings, device: str = "auto") -> MappedImage:
+def map_image(files: ImageFiles, settings: Settings) -> MappedImage:
     """Read an image and compute its features on its own working grid.
 
     Args:
         files: what to read.
-        settings: features, recipes and spacing.
-        device: see ``resolve_device``.
+        settings: features, recipes, spacing and device.
 
     Raises:
         UserError: a file cannot be used, or the labels are not on the grid of the image.
     """
-    volume = read_image(files.image)
-    labels = None if files.labels is None else read_labels(files.labels)
-    if labels is not None:
-        check_same_grid(labels, volume)
-    where = resolve_device(device)
-    extractor = settings.features
-    if isinstance(extractor, nn.Module):
-        extractor.to(where)
+    image = files.read()
+    volume, family, extractor = image.volume, settings.family, settings.features
     spacing = settings.spacing or default_spacing(volume.grid)
-    check_working_size(volume.grid, spacing)
     grid = working_grid(volume.grid, spacing)
-    image = prepare_image(volume, grid, settings.normalisation[files.modality])
-    features = extractor(image[None].to(where), files.modality)[0].cpu()
-    shown = normalise_intensity(volume.data, settings.display[files.modality])[0]
-    return MappedImage(volume, files.modality, shown, features, grid.pooled(extractor.stride), labels)
+    check_working_size(grid, spacing)
+    seen = network_input(image, grid, family.recipe(files.modality), extractor).to(settings.device)
+    features = extractor(seen, files.modality)[0].cpu()
+    shown = normalise_intensity(volume.data, family.display(files.modality))[0]
+    return MappedImage(volume, files.modality, shown, features, grid.pooled(extractor.stride), image.labels)
 
 
 def organ_effects(image: MappedImage) -> tuple[list[int], NDArray[np.float64]] | None:
@@ -137,7 +114,7 @@ def similarity(source: MappedImage, point: Sequence[float], target: MappedImage)
     """
     shape = source.volume.native.shape
     if any(not -0.5 <= x <= n - 0.5 for x, n in zip(point, shape, strict=True)):
-        raise UserError(f"--point {' '.join(f'{x:g}' for x in point)}: lies outside the image of {shape} voxels")
+        raise UserError(f"point={' '.join(f'{x:g}' for x in point)}: lies outside the image of {shape} voxels")
     world = transform_points(source.volume.grid.affine, source.volume.native.points_to_canonical([point]))
     voxel = transform_points(np.linalg.inv(source.grid.affine), world)
     descriptor = sample_features(source.features, torch.from_numpy(voxel))[0]

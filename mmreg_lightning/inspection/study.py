@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.config import instantiate
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord, check_fits
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError, positive_int
-from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
-from mmreg_lightning.inspection.descent import AlignedPair, align, descent_rows, displacement_count
-from mmreg_lightning.inspection.families import Family, make_families
+from mmreg_lightning.features.checkpoint import TrainedModel
+from mmreg_lightning.inspection.descent import Aligned, align, descent_rows, displacement_count
+from mmreg_lightning.inspection.families import StudiedFamily, make_families
 from mmreg_lightning.inspection.invariance import (
     distance_rows,
     image_statistics,
     probe_rows,
     records_of,
     retrieval_rows,
-    shared_organs,
 )
+from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint
 from mmreg_lightning.solvers.protocol import step_counter
 
 Row = dict[str, Any]
@@ -38,8 +39,9 @@ class Study:
         split, probe_split: splits of the tested images and of those that the probe learned from.
         subjects, probe_subjects: how many subjects of each.
         exact: whether the pairs of capture and landscape were aligned by a known displacement.
-        distances, probe, landmarks, surfaces, capture, landscape: see ``interpret.invariance`` and
-            ``interpret.descent``; ``landmarks`` and ``surfaces`` are rows of retrieval.
+        distances, probe, landmarks, surfaces, capture, landscape: see ``inspection.invariance`` and
+            ``inspection.descent``; ``landmarks`` and ``surfaces`` are rows of retrieval.
+        mind_ssc: configuration of MIND-SSC.
     """
 
     split: str
@@ -53,6 +55,7 @@ class Study:
     surfaces: Sequence[Row]
     capture: Sequence[Row]
     landscape: Sequence[Row]
+    mind_ssc: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class StudyPlan:
     """What is to be measured, checked.
 
     Attributes:
-        model: of the checkpoint.
+        learned: features of the checkpoint.
         dataset: that it fits.
         names: organ of each label id.
         split, probe_split: names of splits.
@@ -70,16 +73,22 @@ class StudyPlan:
         seed: of all draws.
     """
 
-    model: TrainedModel
+    learned: FeatureFamily
     dataset: Learn2RegDataset
     names: dict[int, str]
     split: str
     probe_split: str
-    pairs: Sequence[PairRecord]
-    probe_pairs: Sequence[PairRecord]
+    pairs: Sequence[Pair[ImageFiles]]
+    probe_pairs: Sequence[Pair[ImageFiles]]
     subjects: int
     descent_pairs: int
     seed: int
+
+    @property
+    def model(self) -> TrainedModel:
+        """Of the checkpoint."""
+        assert self.learned.model is not None, "checked by plan_study"
+        return self.learned.model
 
 
 def plan_study(
@@ -105,28 +114,26 @@ def plan_study(
         UserError: checkpoint or data cannot be used, or not together, a split is empty or both are the same, or an
             image has no labels.
     """
-    model = load_checkpoint(checkpoint)
+    learned = family_of_checkpoint(checkpoint)
+    assert learned.model is not None, "a checkpoint has a model"
     dataset = Learn2RegDataset.read(root)
-    check_fits(dataset, checkpoint, model.modalities, model.label_names)
+    dataset.check_fits(checkpoint, learned.model.modalities, learned.label_names)
     if split == probe_split:
-        raise UserError(f"--probe-split {probe_split}: must be another split than --split, or nothing is held out")
+        raise UserError(f"probe_split={probe_split}: must be another split than split, or nothing is held out")
     for name in (split, probe_split):
         if not dataset.pairs[name]:
             raise UserError(f"{dataset.description} lists no pairs of the split {name!r}")
-        for pair in dataset.pairs[name]:
-            for record in (pair.fixed, pair.moving):
-                if record.labels is None:
-                    raise UserError(f"{record.image}: an image without labels cannot be measured on")
+        dataset.check_labelled(dataset.pairs[name])
     return StudyPlan(
-        model,
+        learned,
         dataset,
-        shared_organs(dataset, dict(model.label_names)),
+        {i: name for i, name in learned.label_names.items() if i in dataset.label_names},
         split,
         probe_split,
         dataset.pairs[split],
         dataset.pairs[probe_split],
-        positive_int("--subjects", subjects),
-        positive_int("--descent-pairs", descent_pairs),
+        positive_int("subjects", subjects),
+        positive_int("descent_pairs", descent_pairs),
         seed,
     )
 
@@ -139,7 +146,7 @@ def run_study(plan: StudyPlan, cache_dir: str | Path, progress: Progress | None 
         cache_dir: where prepared arrays are kept.
         progress: told of each image, pair and displacement.
     """
-    families = make_families(plan.model, plan.dataset, cache_dir)
+    families = make_families(plan.learned, plan.dataset, cache_dir)
     modalities = plan.model.modalities
     distances, probe = [], []
     records = {
@@ -180,14 +187,15 @@ def run_study(plan: StudyPlan, cache_dir: str | Path, progress: Progress | None 
         surfaces,
         _averaged(capture, "cosine"),
         _averaged(landscape, "energy"),
+        next(f.family.config for f in families if f.name == "mind_ssc"),
     )
 
 
 def _retrieval(
     plan: StudyPlan,
-    families: Sequence[Family],
-    own: Sequence[PairRecord],
-    ring: Sequence[PairRecord],
+    families: Sequence[StudiedFamily],
+    own: Sequence[Pair[ImageFiles]],
+    ring: Sequence[Pair[ImageFiles]],
     progress: Progress | None,
 ) -> tuple[list[Row], list[Row]]:
     landmarks: list[Row] = []
@@ -201,7 +209,7 @@ def _retrieval(
     return landmarks, surfaces
 
 
-def _aligned(plan: StudyPlan, pair: PairRecord, family: Family) -> AlignedPair:
+def _aligned(plan: StudyPlan, pair: Pair[ImageFiles], family: StudiedFamily) -> Aligned:
     solver = instantiate(plan.model.hparams["solver"])
     return align(plan.dataset, pair, family, solver, list(plan.names))
 

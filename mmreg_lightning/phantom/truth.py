@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.phantom.dataset import VERSION
 from mmreg_lightning.phantom.subject import known_displacement
 
 
-def true_displacement(dataset: Learn2RegDataset, pair: PairRecord, grid: Grid) -> Tensor | None:
+def true_displacement(dataset: Learn2RegDataset, pair: Pair[ImageFiles], grid: Grid) -> Tensor | None:
     """The displacement between the MR and the CT of one subject of a phantom, computed again from its seed.
 
     Args:

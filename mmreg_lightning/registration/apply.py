@@ -81,19 +81,19 @@ def apply_to_file(
     """
     target = Path(out)
     if target.exists() and not overwrite:
-        raise UserError(f"--out {target} exists: name another file or add --overwrite")
+        raise UserError(f"out={target}: exists, name another file or add overwrite=True")
     if is_point_file(source):
         if Path(source).suffix.lower() != target.suffix.lower():
-            raise UserError(f"--out {target}: must end in {Path(source).suffix} as the input {source} does")
+            raise UserError(f"out={target}: must end in {Path(source).suffix} as the input {source} does")
         if labels is not None:
-            raise UserError(f"--labels: {source} holds points, not a label map")
+            raise UserError(f"labels={labels}: {source} holds points, not a label map")
         return _apply_to_points(transform, Path(source), target, reference, points_frame, points_image)
     if points_frame is not None or points_image is not None:
-        raise UserError(f"--points-frame and --points-image are for points, but {source} is taken for an image")
+        raise UserError(f"points_frame and points_image are for points, but {source} is taken for an image")
     if not target.name.endswith((".nii", ".nii.gz")):
-        raise UserError(f"--out {target}: the name of an image must end in .nii or .nii.gz")
+        raise UserError(f"out={target}: the name of an image must end in .nii or .nii.gz")
     if reference is None:
-        raise UserError(f"--reference must name the image on whose grid {source} is wanted")
+        raise UserError(f"reference must name the image on whose grid {source} is wanted")
     moving = read_image(source) if labels is None else read_labels(source)
     native = read_layout(reference)
     grid = native.canonical_grid
@@ -115,7 +115,7 @@ def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str 
     if not warp_volume(ones, displacement, like.grid, "nearest").data.any():
         raise UserError(
             f"{source}: no voxel of {reference} is taken into it by the transform; a moving image is brought to the "
-            "fixed grid without --inverse, a fixed image to the moving grid with it"
+            "fixed grid without inverse, a fixed image to the moving grid with it"
         )
 
 
@@ -155,7 +155,7 @@ def _link(text: str) -> WorldTransform:
     inverted = text.startswith("[") and text.endswith("]")
     path, separator, flag = text[1:-1].rpartition(",") if inverted else (text, "", "0")
     if inverted and (not separator or flag.strip() not in ("0", "1")):
-        raise UserError(f"--transform {text}: must be [FILE,1] for the inverse of a file")
+        raise UserError(f"transforms={text}: must be [FILE,1] for the inverse of a file")
     file = Path(path)
     if file.is_dir():
         file = file / field_name("displacement", "itk")

@@ -6,35 +6,27 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mmreg_lightning.data.pair import PairFiles
+from mmreg_lightning.data.pair import FILE_NAMES, PARTS, ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir, write_rows
 
-FILE_COLUMNS = tuple(field.name for field in fields(PairFiles))
 SUMMARY = "summary.csv"
+Pairs = Mapping[str, Pair[ImageFiles]]
+"""Files of each pair, by the name of the folder that gets its results."""
 
 
-@dataclass(frozen=True)
-class NamedPair:
-    """A row of the table: where its results go, and its files."""
-
-    name: str
-    files: PairFiles
-
-
-def read_pairs(path: str | os.PathLike[str]) -> list[NamedPair]:
+def read_pairs(path: str | os.PathLike[str]) -> Pairs:
     """Read a table of pairs.
 
     Args:
-        path: CSV with a header; columns ``fixed`` and ``moving``, and as wanted ``name`` and the other fields of
-            ``PairFiles``. Relative paths are relative to the table's folder; an empty cell is no file. Without a name
+        path: CSV with a header; columns ``fixed`` and ``moving``, and as wanted ``name`` and the others of
+            ``FILE_NAMES``. Relative paths are relative to the table's folder; an empty cell is no file. Without a name
             a pair is called by the file names of both images.
 
     Raises:
@@ -51,22 +43,23 @@ def read_pairs(path: str | os.PathLike[str]) -> list[NamedPair]:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} is not a readable CSV file") from error
-    unknown = [column for column in columns if column not in ("name", *FILE_COLUMNS)]
+    unknown = [column for column in columns if column not in ("name", *FILE_NAMES)]
     missing = [column for column in ("fixed", "moving") if column not in columns]
     if unknown or missing:
         what = f"lacks the column {missing[0]}" if missing else f"has the unknown column {unknown[0]!r}"
-        raise UserError(f"{file} {what}; its first row must name columns among name, {', '.join(FILE_COLUMNS)}")
+        raise UserError(f"{file} {what}; its first row must name columns among name, {', '.join(FILE_NAMES)}")
     if not rows:
         raise UserError(f"{file} lists no pair")
-    pairs = [_pair(file, number, row) for number, row in enumerate(rows, start=2)]
-    seen: dict[str, int] = {}
-    for number, pair in enumerate(pairs, start=2):
-        if pair.name in seen:
+    pairs: dict[str, Pair[ImageFiles]] = {}
+    rows_of: dict[str, int] = {}
+    for number, row in enumerate(rows, start=2):
+        name, pair = _pair(file, number, row)
+        if name in pairs:
             raise UserError(
-                f"{file}: rows {seen[pair.name]} and {number} are both called {pair.name!r}; give each pair a name in "
-                "the column name"
+                f"{file}: rows {rows_of[name]} and {number} are both called {name!r}; give each pair a name in the "
+                "column name"
             )
-        seen[pair.name] = number
+        pairs[name], rows_of[name] = pair, number
     return pairs
 
 
@@ -78,14 +71,14 @@ def read_shard(text: str) -> tuple[int, int]:
     """
     part, _, whole = text.partition("/")
     if not (part.isdecimal() and whole.isdecimal() and 1 <= int(part) <= int(whole)):
-        raise UserError(f"--shard {text}: must be K/N, the K-th of N parts counted from 1, as 3/16")
+        raise UserError(f"shard={text}: must be K/N, the K-th of N parts counted from 1, as 3/16")
     return int(part), int(whole)
 
 
 def register_batch(
-    pairs: Sequence[NamedPair],
+    pairs: Pairs,
     out: str | os.PathLike[str],
-    register: Callable[[PairFiles, Path], object],
+    register: Callable[[Pair[ImageFiles], Path], object],
     shard: tuple[int, int] = (1, 1),
     settings: Mapping[str, Any] | None = None,
     report: Callable[[str], None] = print,
@@ -100,7 +93,7 @@ def register_batch(
         out: folder of the results, one a pair, and of summary.csv.
         register: registers files into a folder.
         shard: (K, N): every N-th pair from the K-th on.
-        settings: of ``describe_settings``; finished pairs must have been made with them. None takes any.
+        settings: of ``Settings.describe``; finished pairs must have been made with them. None takes any.
         report: told one line a pair.
 
     Returns:
@@ -111,27 +104,27 @@ def register_batch(
             made with other settings.
     """
     folder = ensure_output_dir(out)
-    mine = pairs[shard[0] - 1 :: shard[1]]
-    for pair in mine:
-        if (folder / pair.name).exists() and not (folder / pair.name / "metrics.json").is_file():
-            raise UserError(f"--out {folder}: {pair.name} exists, but holds no results of a registration")
-        _check_settings(folder / pair.name, settings)
+    mine = list(pairs.items())[shard[0] - 1 :: shard[1]]
+    for name, _ in mine:
+        if (folder / name).exists() and not (folder / name / "metrics.json").is_file():
+            raise UserError(f"out={folder}: {name} exists, but holds no results of a registration")
+        _check_settings(folder / name, settings)
     failed = []
-    for number, pair in enumerate(mine, start=1):
-        place = f"[{number}/{len(mine)}] {pair.name}"
-        if (folder / pair.name).exists():
+    for number, (name, files) in enumerate(mine, start=1):
+        place = f"[{number}/{len(mine)}] {name}"
+        if (folder / name).exists():
             report(f"{place}: finished before")
             continue
-        partial = folder / f".{pair.name}.partial"
+        partial = folder / f".{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            register(pair.files, partial)
+            register(files, partial)
         except UserError as error:
             shutil.rmtree(partial, ignore_errors=True)
-            failed.append(pair.name)
+            failed.append(name)
             report(f"{place}: failed: {error}")
             continue
-        os.replace(partial, folder / pair.name)
+        os.replace(partial, folder / name)
         report(f"{place}: done")
     write_summary(pairs, folder)
     return failed
@@ -146,17 +139,17 @@ def _check_settings(folder: Path, wanted: Mapping[str, Any] | None) -> None:
     others = [key for key, value in wanted.items() if had.get(key) != value and value is not None]
     if others:
         raise UserError(
-            f"{folder} holds a registration with other settings ({', '.join(others)}): name another --out, or remove it"
+            f"{folder} holds a registration with other settings ({', '.join(others)}): name another, or remove it"
         )
 
 
-def write_summary(pairs: Sequence[NamedPair], folder: Path) -> None:
+def write_summary(pairs: Pairs, folder: Path) -> None:
     """Write summary.csv: a row for each pair of all shards that is finished by now."""
     rows = []
-    for pair in pairs:
-        path = folder / pair.name / "metrics.json"
+    for name in pairs:
+        path = folder / name / "metrics.json"
         if path.is_file():
-            rows.append({"name": pair.name, **_flat(json.loads(path.read_text(encoding="utf-8")))})
+            rows.append({"name": name, **_flat(json.loads(path.read_text(encoding="utf-8")))})
     if rows:
         write_rows(folder / SUMMARY, rows)
 
@@ -171,11 +164,11 @@ def _flat(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _pair(table: Path, number: int, row: Mapping[str | None, Any]) -> NamedPair:
+def _pair(table: Path, number: int, row: Mapping[str | None, Any]) -> tuple[str, Pair[ImageFiles]]:
     if None in row:
         raise UserError(f"{table}: row {number} has more cells than the header has columns")
     paths: dict[str, Path] = {}
-    for column in FILE_COLUMNS:
+    for column in FILE_NAMES:
         cell = (row.get(column) or "").strip()
         if not cell:
             if column in ("fixed", "moving"):
@@ -187,7 +180,11 @@ def _pair(table: Path, number: int, row: Mapping[str | None, Any]) -> NamedPair:
     name = (row.get("name") or "").strip() or "_".join(_stem(paths[role]) for role in ("fixed", "moving"))
     if name != Path(name).name or name.startswith(".") or name == SUMMARY:
         raise UserError(f"{table}: row {number}: the name {name!r} is not one of a folder")
-    return NamedPair(name, PairFiles(**paths))
+    images = [
+        ImageFiles(paths[role], **{part: paths[f"{role}_{part}"] for part in PARTS if f"{role}_{part}" in paths})  # type: ignore[arg-type]
+        for role in ("fixed", "moving")
+    ]
+    return name, Pair(*images)
 
 
 def _stem(path: Path) -> str:

@@ -4,81 +4,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmreg_lightning.confidence.assess import Assessment
-from mmreg_lightning.data.pair import PairData
 from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.resample import resample_volume
-from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.registration.settings import Settings
-from mmreg_lightning.registration.solve import Registration
 from mmreg_lightning.reporting.pair_figure import PairPicture, draw_pair
 from mmreg_lightning.reporting.pair_page import Table, write_page
+
+if TYPE_CHECKING:
+    from mmreg_lightning.registration.result import Result
 
 _NONE = "–"  # where there is no number
 
 
-def write_report(
-    path: str | os.PathLike[str],
-    pair: PairData,
-    settings: Settings,
-    registration: Registration,
-    warped: Volume,
-    scores: Scores,
-    *,
-    picture: PairPicture | None = None,
-) -> None:
+def write_png(path: str | os.PathLike[str], result: Result, picture: PairPicture) -> None:
     """Draw fixed, moving, warped, checkerboard, deformation and feature colours of a registration into a PNG.
 
     Args:
         path: name of the file.
-        pair: images; label maps are outlined where there are any.
-        settings: for the intensity recipes.
-        registration: deformation and features.
-        warped: the moving image on the fixed image's grid, intensities as in its file.
-        scores: for the title.
-        picture: ``registration_picture`` of these, where it is at hand already; None computes it.
+        result: of the registration.
+        picture: ``registration_picture`` of it.
     """
-    if picture is None:
-        picture = registration_picture(pair, settings, registration, warped)
-    figure = draw_pair(picture, f"{_title(pair)}\n{summary(scores)}")
+    figure = draw_pair(picture, f"{_title(result)}\n{summary(result.scores)}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
 
-def write_html_report(
-    path: str | os.PathLike[str],
-    pair: PairData,
-    settings: Settings,
-    registration: Registration,
-    warped: Volume,
-    scores: Scores,
-    *,
-    seconds: Mapping[str, float],
-    picture: PairPicture | None = None,
-    confidence: Assessment | None = None,
-) -> None:
+def write_html(path: str | os.PathLike[str], result: Result, picture: PairPicture) -> None:
     """Write a registration as an interactive page: linked planes, overlays and the numbers, see ``write_page``.
 
     Args:
-        path, pair, settings, registration, warped, picture: see ``write_report``.
-        scores: for the tables.
-        seconds: of the stages so far, by name.
-        confidence: where it was asked for; one that is low is the first note.
+        path, result, picture: see ``write_png``.
     """
-    if picture is None:
-        picture = registration_picture(pair, settings, registration, warped, confidence)
+    settings, registration, confidence = result.settings, result.registration, result.confidence
+    fixed, moving = (_name(image.volume, role) for image, role in zip(result.pair, ("fixed", "moving"), strict=True))
     notes = [
-        f"Fixed: {_name(pair.fixed, 'fixed')} ({settings.fixed_modality}). "
-        f"Moving: {_name(pair.moving, 'moving')} ({settings.moving_modality}).",
+        f"Fixed: {fixed} ({settings.fixed_modality}). Moving: {moving} ({settings.moving_modality}).",
         "Positions are in the patient's frame of the fixed image's header; the planes follow the axes of that image.",
     ]
     if not np.array_equal(registration.initial, np.eye(4)):
@@ -86,7 +54,7 @@ def write_html_report(
             "The moving image before the deformation is shown under the affine alignment that preceded it; the numbers "
             "before are as the headers place the images."
         )
-    tables = score_tables(scores, seconds)
+    tables = score_tables(result.scores, result.watch.seconds)
     if confidence is not None:
         rows = [
             ("Confidence (expected Dice)", f"{confidence.case:.2f}"),
@@ -96,7 +64,8 @@ def write_html_report(
         sentence = confidence.sentence()
         if sentence is not None:
             notes.insert(0, f"{sentence[0].upper()}{sentence[1:]}.")
-    write_page(path, picture, pair.fixed.grid, _title(pair), tables, notes, settings.label_names)
+    grid = result.pair.fixed.volume.grid
+    write_page(path, picture, grid, _title(result), tables, notes, settings.label_names)
 
 
 def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[Table]:
@@ -131,34 +100,28 @@ def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[Table]:
     return tables
 
 
-def registration_picture(
-    pair: PairData,
-    settings: Settings,
-    registration: Registration,
-    warped: Volume,
-    confidence: Assessment | None = None,
-) -> PairPicture:
+def registration_picture(result: Result) -> PairPicture:
     """What the figure needs; images on the fixed image's grid, moving ones under the initial affine."""
-    grid, initial = pair.fixed.grid, registration.initial
-    working = registration.working
-    fixed_recipe = settings.display[settings.fixed_modality]
-    moving_recipe = settings.display[settings.moving_modality]
+    (fixed, moving), registration, settings = result.pair, result.registration, result.settings
+    grid, initial, working = fixed.volume.grid, registration.initial, registration.working
     # One call for both, so that percentiles give both the same window.
-    moving = resample_volume(pair.moving, grid, transform=initial).data
-    moving, moved = normalise_intensity(torch.cat([moving, warped.data]), moving_recipe)
+    before = resample_volume(moving.volume, grid, transform=initial).data
+    shown = normalise_intensity(
+        torch.cat([before, result.moved.volume.data]), settings.family.display(settings.moving_modality)
+    )
     labels: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
-    if pair.labels is not None:
+    if fixed.labels is not None and moving.labels is not None and result.moved.labels is not None:
         labels = (
-            pair.labels[0].data[0],
-            resample_volume(pair.labels[1], grid, "nearest", transform=initial).data[0],
-            warp_volume(pair.labels[1], registration.displacement, grid, "nearest").data[0],
+            fixed.labels.data[0],
+            resample_volume(moving.labels, grid, "nearest", transform=initial).data[0],
+            result.moved.labels.data[0],
         )
     scale = torch.tensor(working.spacing, dtype=torch.float32).view(3, 1, 1, 1)
     shape = registration.fixed_features.shape[2:]
     return PairPicture(
-        fixed=normalise_intensity(pair.fixed.data, fixed_recipe)[0],
-        moving=moving,
-        warped=moved,
+        fixed=normalise_intensity(fixed.volume.data, settings.family.display(settings.fixed_modality))[0],
+        moving=shown[0],
+        warped=shown[1],
         spacing=grid.spacing.tolist(),
         displacement=registration.deformation[0] * scale,
         displacement_spacing=working.spacing.tolist(),
@@ -168,7 +131,7 @@ def registration_picture(
         fixed_labels=labels[0],
         moving_labels=labels[1],
         warped_labels=labels[2],
-        confidence=None if confidence is None else confidence.places[0, 0],
+        confidence=None if result.confidence is None else result.confidence.places[0, 0],
     )
 
 
@@ -195,8 +158,9 @@ def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if value == value else _NONE  # NaN is not itself
 
 
-def _title(pair: PairData) -> str:
-    return f"{_name(pair.moving, 'moving')}  →  {_name(pair.fixed, 'fixed')}"
+def _title(result: Result) -> str:
+    fixed, moving = (_name(image.volume, role) for image, role in zip(result.pair, ("fixed", "moving"), strict=True))
+    return f"{moving}  →  {fixed}"
 
 
 def _name(volume: Volume, otherwise: str) -> str:

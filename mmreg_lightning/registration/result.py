@@ -1,31 +1,35 @@
-"""The files that a registration leaves in its folder."""
+"""Result of a registration: what Python users get, and the files that it leaves in a folder."""
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mmreg_lightning import __version__
 from mmreg_lightning.confidence.assess import Assessment
-from mmreg_lightning.data.pair import PairData
+from mmreg_lightning.data.pair import Image, Pair
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import Scores
-from mmreg_lightning.files import remove_outputs, sha256, write_json, write_text
+from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, sha256, write_json, write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.world_transforms import FieldTransform, transform_displacement
+from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points, transform_displacement
 from mmreg_lightning.io.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
 from mmreg_lightning.io.images import write_image
+from mmreg_lightning.io.in_memory import Library, image_for
 from mmreg_lightning.io.transforms import write_affine
-from mmreg_lightning.registration.report import registration_picture, write_html_report, write_report
-from mmreg_lightning.registration.settings import Settings
+from mmreg_lightning.registration.report import registration_picture, write_html, write_png
+from mmreg_lightning.registration.settings import Settings, default_spacing
 from mmreg_lightning.registration.solve import Registration, Stopwatch
 from mmreg_lightning.runtime import peak_memory_mb
 
@@ -46,108 +50,173 @@ CONFIDENCE = "confidence.nii.gz"
 """Comes out besides, where a confidence was asked for."""
 
 
-@dataclass(frozen=True)
-class RegisteredPair:
-    """A pair with everything that is known about it after its registration.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A registered pair.
 
     Attributes:
-        pair: images, labels, landmarks, masks.
+        pair: images with labels, landmarks and masks.
         settings: what it was registered with.
-        spacing: of the working grid, mm.
-        affine: what preceded the solver: a kind, or the name of a file.
-        registration: fields and features.
-        warped: the moving image on the fixed image's grid.
-        warped_labels: the moving label map there, where there is one.
-        scores: of the registration.
+        registration: fields and features, tensors.
+        moved: the moving image, and its labels where there are any, on the fixed image's grid.
+        scores: Dice, TRE, folds and so on.
         watch: seconds so far.
-        confidence: how far it is to be trusted, where that was asked for.
+        confidence: how far the registration is to be trusted, where that was asked for.
+        library: in whose images ``warped`` and ``warped_labels`` are given, that of the moving image.
+        inputs: paths of the inputs that were files, by the names of the parameters.
     """
 
-    pair: PairData
+    pair: Pair[Image]
     settings: Settings
-    spacing: float | Sequence[float]
-    affine: str
     registration: Registration
-    warped: Volume
-    warped_labels: Volume | None
+    moved: Image
     scores: Scores
     watch: Stopwatch
     confidence: Assessment | None = None
+    library: Library = "nibabel"
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
-    def inverse_displacement(self) -> Tensor:
-        """(1, 3, I', J', K'), voxels of the moving image's RAS+ grid, moving to fixed."""
-        field = FieldTransform(self.registration.displacement[0], self.pair.fixed.grid)
-        return transform_displacement(field.inverse(), self.pair.moving.grid)
+    @property
+    def warped(self) -> Any:
+        """The moving image on the fixed image's own grid, in the moving image's number type and library."""
+        return self._image(self.moved.volume, self.pair.moving.volume)
+
+    @property
+    def warped_labels(self) -> Any:
+        """The moving label map on the fixed image's own grid; None where there is none."""
+        moved, labels = self.moved.labels, self.pair.moving.labels
+        return None if moved is None or labels is None else self._image(moved, labels)
+
+    @property
+    def displacement(self) -> Tensor:
+        """(1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving, the initial affine in it."""
+        return self.registration.displacement
+
+    @property
+    def transform(self) -> FieldTransform:
+        """Maps points (N, 3), world RAS mm, of the fixed to the moving image; it has an ``inverse()``."""
+        return FieldTransform(self.displacement[0], self.pair.fixed.volume.grid)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds, up to now: scores, seconds by stage, memory, confidence."""
+        return {
+            **asdict(self.scores),
+            "seconds": {**self.watch.seconds, "total": self.watch.total()},
+            "peak_memory_mb": peak_memory_mb(),
+            **({} if self.confidence is None else self.confidence.metrics()),
+        }
+
+    def map_points(self, points: ArrayLike, inverse: bool = False) -> NDArray[np.float64]:
+        """Where points of the fixed image lie in the moving one; with ``inverse`` the other way round.
+
+        Args:
+            points: (N, 3), world RAS mm.
+            inverse: map points of the moving image.
+        """
+        return map_points(self.transform.inverse() if inverse else self.transform, np.asarray(points, dtype=float))
+
+    def save_report(self, path: str | Path) -> None:
+        """Draw the registration: a picture (.png), or a page to look around in (.html).
+
+        Raises:
+            UserError: the name has another ending.
+        """
+        file = Path(path)
+        if file.suffix not in (".png", ".html"):
+            raise UserError(f"path={file}: a report must end in .png or .html")
+        picture = registration_picture(self)
+        write_png(file, self, picture) if file.suffix == ".png" else write_html(file, self, picture)
+
+    def write(
+        self,
+        folder: str | Path,
+        field_formats: Sequence[FieldFormat] = ("itk",),
+        overwrite: bool = False,
+        *,
+        command: str | None = "mmreg_lightning.register",
+        full: bool = True,
+    ) -> Path:
+        """Write the files that ``OUTPUTS`` names; those of an earlier registration are removed first.
+
+        Everything is on the fixed image's own grid and in its axis order, but for the inverse field, which is on the
+        moving image's. metrics.json is written last.
+
+        Args:
+            folder: created if need be.
+            field_formats: of the displacement and of its inverse, besides ``itk``, which ``mmreg-apply`` reads.
+            overwrite: replace the results of an earlier registration there.
+            command: the command line, for run.yaml.
+            full: False leaves out the inverse, the Jacobian map and the HTML page.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: the folder holds results, or cannot be written to, or a format is unknown.
+        """
+        formats = check_field_formats(field_formats)
+        check_free(folder, OUTPUTS, overwrite)
+        with new_output_dir(folder) as out:
+            # Neither the time that has passed since the registration counts, nor what was written before.
+            timed = dataclasses.replace(self, watch=Stopwatch(self.watch.seconds))
+            # Stopped half-way, the folder must not hold a mixture of old and new files.
+            remove_outputs(out, (CONFIDENCE, *OUTPUTS))
+            timed._write_images(out, formats)
+            if full:
+                timed._write_maps(out, formats)
+            run = {
+                **describe_run({**self.inputs, **self.settings.files()}, command),
+                "settings": self.settings.describe(default_spacing(self.pair.fixed.volume.grid)),
+                "initial_affine_ras_mm": np.asarray(self.registration.initial).tolist(),
+            }
+            write_text(out / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
+            with timed.watch.stage("report"):
+                picture = registration_picture(timed)
+                write_png(out / "report.png", timed, picture)
+                if full:
+                    write_html(out / "report.html", timed, picture)
+            write_json(out / "metrics.json", timed.metrics)
+        return out
+
+    def _write_images(self, out: Path, formats: Sequence[FieldFormat]) -> None:
+        fixed, moving, found = self.pair.fixed.volume, self.pair.moving, self.registration
+        with self.watch.stage("write"):
+            write_image(self.moved.volume, out / "warped.nii.gz", like=fixed, dtype=moving.volume.stored)
+            if self.moved.labels is not None and moving.labels is not None:
+                labels = out / "warped_labels.nii.gz"
+                write_image(self.moved.labels, labels, like=fixed, dtype=moving.labels.stored)
+            for kind in formats:
+                write_field(found.displacement, fixed, moving.volume, out, "displacement", kind)
+            write_affine(found.initial, out / "affine.tfm")
+            if self.confidence is not None:
+                write_image(self.confidence.volume, out / CONFIDENCE, like=fixed)
+
+    def _write_maps(self, out: Path, formats: Sequence[FieldFormat]) -> None:
+        fixed, moving = self.pair.fixed.volume, self.pair.moving.volume
+        with self.watch.stage("inverse"):
+            inverse = transform_displacement(self.transform.inverse(), moving.grid)
+            for kind in formats:
+                write_field(inverse, moving, fixed, out, "inverse", kind)
+        with self.watch.stage("jacobian"):
+            jacobian = Volume(jacobian_determinant(self.displacement)[0], fixed.grid)
+            write_image(jacobian, out / "jacobian.nii.gz", like=fixed)
+
+    def _image(self, volume: Volume, like: Volume) -> Any:
+        fixed = self.pair.fixed.volume
+        return image_for(Volume(volume.data, fixed.grid, fixed.native), self.library, like.stored)
 
 
-def write_outputs(
-    result: RegisteredPair,
-    folder: Path,
-    provenance: Mapping[str, Any],
-    field_formats: Sequence[FieldFormat] = ("itk",),
-    full: bool = True,
-) -> dict[str, Any]:
-    """Write all files of a registration; those of an earlier one in the folder are removed first.
+def check_field_formats(names: Sequence[str]) -> list[FieldFormat]:
+    """The formats to write, ``itk`` first.
 
-    Args:
-        result: of the registration.
-        folder: exists and is writable.
-        provenance: what run.yaml says about the run, see ``describe_run``.
-        field_formats: of the displacement and of its inverse, besides ``itk``, which ``mmreg-apply`` reads.
-        full: False leaves out the inverse, the Jacobian map and the HTML page.
-
-    Returns:
-        The content of metrics.json.
+    Raises:
+        UserError: there is none, or one is unknown.
     """
-    pair, registration, watch = result.pair, result.registration, result.watch
-    field_formats = list(dict.fromkeys(("itk", *field_formats)))
-    with watch.stage("write"):
-        # Stopped half-way, the folder must not hold a mixture of old and new files.
-        remove_outputs(folder, (CONFIDENCE, *OUTPUTS))
-        write_image(result.warped, folder / "warped.nii.gz", like=pair.fixed, dtype=pair.moving.stored)
-        if result.warped_labels is not None and pair.moving_labels is not None:
-            labels = folder / "warped_labels.nii.gz"
-            write_image(result.warped_labels, labels, like=pair.fixed, dtype=pair.moving_labels.stored)
-        for kind in field_formats:
-            write_field(registration.displacement, pair.fixed, pair.moving, folder, "displacement", kind)
-        write_affine(registration.initial, folder / "affine.tfm")
-        if result.confidence is not None:
-            write_image(result.confidence.volume, folder / CONFIDENCE, like=pair.fixed)
-    if full:
-        with watch.stage("inverse"):
-            _write_inverse(result, folder, field_formats)
-        with watch.stage("jacobian"):
-            jacobian = Volume(jacobian_determinant(registration.displacement)[0], pair.fixed.grid)
-            write_image(jacobian, folder / "jacobian.nii.gz", like=pair.fixed)
-            del jacobian  # as large as an image
-    run = {
-        **provenance,
-        "settings": describe_settings(result.settings, result.affine, result.spacing),
-        "initial_affine_ras_mm": np.asarray(registration.initial).tolist(),
-    }
-    write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
-    with watch.stage("report"):
-        shown = (pair, result.settings, registration, result.warped, result.scores)
-        picture = registration_picture(pair, result.settings, registration, result.warped, result.confidence)
-        write_report(folder / "report.png", *shown, picture=picture)
-        if full:
-            write_html_report(
-                folder / "report.html", *shown, seconds=watch.seconds, picture=picture, confidence=result.confidence
-            )
-    metrics = {
-        **asdict(result.scores),
-        "seconds": {**watch.seconds, "total": watch.total()},
-        "peak_memory_mb": peak_memory_mb(),
-        **({} if result.confidence is None else result.confidence.metrics()),
-    }
-    write_json(folder / "metrics.json", metrics)
-    return metrics
-
-
-def _write_inverse(result: RegisteredPair, folder: Path, field_formats: Sequence[FieldFormat]) -> None:
-    inverse = result.inverse_displacement()
-    for kind in field_formats:
-        write_field(inverse, result.pair.moving, result.pair.fixed, folder, "inverse", kind)
+    unknown = [name for name in names if name not in FIELD_FORMATS]
+    if unknown or not names:
+        raise UserError(f"field_formats={' '.join(unknown)}: must be of {', '.join(FIELD_FORMATS)}, at least one")
+    return list(dict.fromkeys(("itk", *names)))  # type: ignore[arg-type] # checked above
 
 
 def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, Any]:
@@ -162,36 +231,3 @@ def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, A
         },
         "inputs": {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
     }
-
-
-def describe_settings(settings: Settings, affine: str, spacing: float | Sequence[float] | None) -> dict[str, Any]:
-    """The settings of a registration as run.yaml holds them, plain types.
-
-    Args:
-        settings: what it runs with.
-        affine: what precedes the solver.
-        spacing: of the working grid, mm; None where it is the image's own.
-    """
-    if spacing is not None and not isinstance(spacing, float | int):
-        spacing = list(spacing)
-    return {
-        "features": dict(settings.features_config),
-        "fixed_modality": settings.fixed_modality,
-        "moving_modality": settings.moving_modality,
-        "normalisation": {
-            name: dict(settings.normalisation[name])
-            for name in dict.fromkeys((settings.fixed_modality, settings.moving_modality))
-        },
-        "spacing_mm": spacing,
-        "affine": affine,
-        "solver": dict(settings.solver_config),
-    }
-
-
-def calibrated_setting(settings: Settings) -> dict[str, Any]:
-    """What a registration must share with the calibration, besides the checkpoint."""
-    described = describe_settings(settings, "none", settings.spacing)
-    keys = ["features", "spacing_mm", "solver"]
-    if settings.checkpoint is not None:  # MIND-SSC sees all modalities alike
-        keys += ["fixed_modality", "moving_modality"]
-    return {key: described[key] for key in keys}

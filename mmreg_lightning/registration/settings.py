@@ -1,4 +1,4 @@
-"""What a registration runs with: a checkpoint's word, else the shipped configuration, then the user's overrides."""
+"""Options of a registration, and the settings that they resolve to."""
 
 from __future__ import annotations
 
@@ -7,154 +7,174 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import yaml
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
+from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, read_confidence
 from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint, family_of_config, shipped
+from mmreg_lightning.registration.initial_affine import read_initial_affine
+from mmreg_lightning.runtime import resolve_device
 from mmreg_lightning.solvers.protocol import Solver
 
 UNNAMED = "unnamed"
 """Modality without a checkpoint and without a name: pictures show it as MR, by percentiles."""
-MIND_SSC = {
-    "_target_": "mmreg_lightning.features.mind.MindFeatures",
-    "radius": 1,
-    "dilation": 2,
-    "stride": 2,
-}
-"""Features of a registration without a checkpoint; radius and dilation are the convexAdam package's defaults."""
-MIND_SSC_VARIANTS = ({"radius": 1, "dilation": 1}, {"radius": 1, "dilation": 2}, {"radius": 2, "dilation": 2})
-"""What a comparison tries; small patches suit coarse voxels."""
-UNCLIPPED: Recipe = {"kind": "percentile", "low": 0.0, "high": 100.0}
-"""Intensity recipe of hand-crafted features, which do not mind scale and offset.
-
-A window would cut off the noise of air and lungs: MIND-SSC then sees flat regions there, whose descriptors agree with
-nothing in the other image (Dice 0.51 instead of 0.65 on the phantom, with 1 to 10 % of folds).
-"""
-MIND_SSC_STEP = ("solver.step.alpha=0.4", "solver.step.regulariser.sigma_field=1.0")
-"""Settings of demons for them, found by ``mmreg-compare`` on the phantom; the shipped step is for learned features."""
 _LONGEST_SIDE = 128  # voxels of a default working grid: seconds to a minute on a CPU
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that ``register_pair`` needs besides the images.
+class Options:
+    """What a user chooses; ``mmreg-register`` has an option, and ``mmreg_lightning.register`` a parameter, for each.
 
     Attributes:
-        features, solver: ready to use.
-        features_config, solver_config: the configurations that they were built from, plain types.
-        fixed_modality, moving_modality: names.
-        normalisation: intensity recipe of each of them, for the features.
-        display: the same for pictures and for centres of mass.
-        spacing: of the working grid, mm; None is to be chosen by ``default_spacing``.
-        label_names: organ name of each label id that is known.
-        checkpoint: that the features were loaded from.
+        checkpoint: of mmreg-train; its features, intensity recipes, spacing and solver are used.
+        features: family where there is no checkpoint: a file of conf/features by its name, or the path of another one.
+        fixed_modality, moving_modality: choose the intensity recipes; None is the checkpoint's. Letter case matters
+            only with a checkpoint.
+        affine: alignment before the solver: ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, a transform
+            file of ITK or ANTs, or a 4x4 matrix (world RAS mm of the fixed to that of the moving image).
+        spacing: of the working grid, mm; None is the checkpoint's, without one ``default_spacing``.
+        solver: name of a file of conf/solver, which takes the descent step that the checkpoint was trained with; None
+            is the checkpoint's own solver, without one demons with the step of the feature family.
+        overrides: ``KEY=VALUE`` of ``solver.*``, or of ``descent.step.*``, which is the solver's step.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        confidence: file of mmreg-calibrate; the registration is then judged, which needs a second run of the solver.
     """
 
-    features: FeatureExtractor
+    checkpoint: str | Path | None = None
+    features: str = "mind_ssc"
+    fixed_modality: str | None = None
+    moving_modality: str | None = None
+    affine: str | NDArray[np.float64] = "none"
+    spacing: float | None = None
+    solver: str | None = None
+    overrides: Sequence[str] = ()
+    device: str = "auto"
+    confidence: str | Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Everything that a registration needs besides the images, checked and built.
+
+    Attributes:
+        family: features with their intensity recipes.
+        solver: ready to use.
+        solver_config: the configuration that it was built from, plain types.
+        fixed_modality, moving_modality: names.
+        spacing: of the working grid, mm; None is to be chosen by ``default_spacing``.
+        label_names: organ name of each label id that is known.
+        affine: what precedes the solver, in words; ``initial`` is its 4x4 matrix where it is given.
+        device: where features are computed and compared.
+        confidence: to judge the registration by, and its file.
+    """
+
+    family: FeatureFamily
     solver: Solver
-    features_config: Mapping[str, Any]
     solver_config: Mapping[str, Any]
     fixed_modality: str
     moving_modality: str
-    normalisation: Mapping[str, Recipe]
-    display: Mapping[str, Recipe]
     spacing: float | Sequence[float] | None
     label_names: Mapping[int, str]
-    checkpoint: Path | None = None
+    affine: str = "none"
+    initial: NDArray[np.float64] | None = None
+    device: torch.device = torch.device("cpu")
+    confidence: ConfidenceModel | None = None
+    confidence_file: Path | None = None
+
+    @property
+    def features(self) -> FeatureExtractor:
+        """The extractor."""
+        return self.family.features
+
+    def files(self) -> dict[str, Path]:
+        """Files that the settings were read from, by the names of the options."""
+        affine = Path(self.affine) if self.initial is not None and Path(self.affine).exists() else None
+        found = {"confidence": self.confidence_file, "checkpoint": self.family.checkpoint, "affine": affine}
+        return {name: path for name, path in found.items() if path is not None}
+
+    def describe(self, default: float | None = None) -> dict[str, Any]:
+        """The settings as run.yaml holds them, plain types.
+
+        Args:
+            default: spacing of the working grid, mm, where ``self.spacing`` leaves it to the image.
+        """
+        spacing = self.spacing or default
+        modalities = dict.fromkeys((self.fixed_modality, self.moving_modality))
+        return {
+            "features": dict(self.family.config),
+            "fixed_modality": self.fixed_modality,
+            "moving_modality": self.moving_modality,
+            "normalisation": {name: dict(self.family.recipe(name)) for name in modalities},
+            "spacing_mm": list(spacing) if isinstance(spacing, Sequence) else spacing,
+            "affine": self.affine,
+            "solver": dict(self.solver_config),
+        }
+
+    def calibrated(self) -> dict[str, Any]:
+        """What a registration must share with the calibration of its confidence, besides the checkpoint."""
+        described = self.describe()
+        keys = ["features", "spacing_mm", "solver"]
+        if self.family.checkpoint is not None:  # hand-crafted features treat all modalities alike
+            keys += ["fixed_modality", "moving_modality"]
+        return {key: described[key] for key in keys}
 
 
-def resolve_settings(
-    checkpoint: str | Path | None = None,
-    *,
-    fixed_modality: str | None = None,
-    moving_modality: str | None = None,
-    spacing: float | None = None,
-    solver: str | None = None,
-    overrides: Sequence[str] = (),
-) -> Settings:
+def resolve(options: Options) -> Settings:
     """Settings of a registration.
 
-    Args:
-        checkpoint: of mmreg-train; without one the features are MIND-SSC, and demons steps as ``MIND_SSC_STEP``.
-        fixed_modality, moving_modality: when None those of the checkpoint. Without one, letter case does not matter.
-        spacing: of the working grid, mm; when None that of the checkpoint.
-        solver: name of a file of conf/solver; when None the checkpoint's solver, else demons.
-        overrides: ``KEY=VALUE`` of ``solver.*``, or of ``descent.step.*``, which is the solver's step.
-
     Raises:
-        UserError: the checkpoint cannot be used or does not know a modality, or an override names no setting.
+        UserError: a file or a name cannot be used, the checkpoint does not know a modality, an override names no
+            setting, or the confidence was calibrated with other settings.
     """
-    if spacing is not None and not 0 < spacing < float("inf"):
-        raise UserError(f"--spacing {spacing}: must be a positive number of millimetres")
-    if checkpoint is not None:
-        return settings_of_model(
-            load_checkpoint(checkpoint),
-            checkpoint,
-            fixed_modality=fixed_modality,
-            moving_modality=moving_modality,
-            spacing=spacing,
-            solver=solver,
-            overrides=overrides,
+    if options.spacing is not None and not 0 < options.spacing < float("inf"):
+        raise UserError(f"spacing={options.spacing}: must be a positive number of millimetres")
+    if options.checkpoint is not None:
+        family = family_of_checkpoint(options.checkpoint)
+    else:
+        family = family_of_config(options.features)
+    model = family.model
+    defaults = (UNNAMED, UNNAMED) if model is None else model.modalities
+    modalities = [
+        family.check_modality(f"{role}_modality", given or default)
+        for role, given, default in zip(
+            ("fixed", "moving"), (options.fixed_modality, options.moving_modality), defaults, strict=True
         )
-    recipes = shipped_normalisation()
-    fixed, moving = (_shipped_name(name or UNNAMED, recipes) for name in (fixed_modality, moving_modality))
-    name = solver or "demons"
-    config = solver_config(name, None, [*(MIND_SSC_STEP if name == "demons" else ()), *overrides])
-    return Settings(
-        features=instantiate(MIND_SSC),
-        solver=instantiate(config),
-        features_config=MIND_SSC,
-        solver_config=config,
-        fixed_modality=fixed,
-        moving_modality=moving,
-        normalisation=dict.fromkeys((fixed, moving), UNCLIPPED),
-        display=_clipped({name: recipes.get(name, recipes["MR"]) for name in (fixed, moving)}),
-        spacing=spacing,
-        label_names={},
+    ]
+    config = solver_config(options.solver, family)
+    if model is None and options.solver in (None, "demons"):
+        config = with_setting(config, {f"step.{key}": value for key, value in family.step.items()})
+    for override in options.overrides:
+        _apply(config, override)
+    affine = options.affine
+    device = resolve_device(options.device)
+    if isinstance(family.features, nn.Module):
+        family.features.to(device)
+    settings = Settings(
+        family,
+        instantiate(config),
+        config,
+        modalities[0],
+        modalities[1],
+        options.spacing or family.spacing,
+        family.label_names,
+        affine if isinstance(affine, str) else "matrix",
+        read_initial_affine(affine),
+        device,
+        None if options.confidence is None else read_confidence(options.confidence),
+        None if options.confidence is None else Path(options.confidence),
     )
-
-
-def settings_of_model(
-    model: TrainedModel,
-    checkpoint: str | Path,
-    *,
-    fixed_modality: str | None = None,
-    moving_modality: str | None = None,
-    spacing: float | None = None,
-    solver: str | None = None,
-    overrides: Sequence[str] = (),
-) -> Settings:
-    """Settings of a registration with a checkpoint that is loaded already.
-
-    Args:
-        model: of ``load_checkpoint``.
-        checkpoint: where it was loaded from.
-        fixed_modality, moving_modality, spacing, solver, overrides: see ``resolve_settings``.
-
-    Raises:
-        UserError: the checkpoint does not know a modality, or an override names no setting.
-    """
-    trained_fixed, trained_moving = model.modalities
-    config = solver_config(solver, model.hparams, overrides)
-    return Settings(
-        features=model.features,
-        solver=instantiate(config),
-        features_config=model.hparams["features"],
-        solver_config=config,
-        fixed_modality=_known(model, "--fixed-modality", fixed_modality or trained_fixed),
-        moving_modality=_known(model, "--moving-modality", moving_modality or trained_moving),
-        normalisation=model.hparams["normalisation"],
-        display=_clipped(model.hparams["normalisation"]),
-        spacing=spacing or model.hparams["spacing"],
-        label_names=model.label_names,
-        checkpoint=Path(checkpoint),
-    )
+    if settings.confidence is not None:
+        check_calibration(settings.confidence, str(options.confidence), family.checkpoint, settings.calibrated())
+    return settings
 
 
 def default_spacing(grid: Grid) -> float:
@@ -168,61 +188,52 @@ def default_spacing(grid: Grid) -> float:
     return float(f"{max(mean, extent / _LONGEST_SIDE):.4g}")
 
 
-def shipped_normalisation() -> dict[str, dict[str, float | str]]:
-    """Intensity recipe of each modality that the shipped configuration knows; training starts from the same."""
-    recipes: dict[str, dict[str, float | str]] = _shipped("data/learn2reg")["normalisation"]
-    return recipes
-
-
-def solver_config(
-    name: str | None, hyperparameters: Mapping[str, Any] | None, overrides: Sequence[str]
-) -> dict[str, Any]:
+def solver_config(name: str | None, family: FeatureFamily, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Configuration of a solver as plain types, every reference resolved.
 
+    One rule for all commands: learned features run with the descent step of their checkpoint. Without a name the
+    solver is the checkpoint's own; a named one is that of conf/solver with the checkpoint's step. Features without a
+    checkpoint have the shipped solver (demons without a name) and step.
+
     Args:
-        name: file of conf/solver; None is the solver of ``hyperparameters``.
-        hyperparameters: of a checkpoint; a named solver then takes the descent step that it was trained with.
-        overrides: see ``resolve_settings``.
+        name: file of conf/solver.
+        family: of the features.
+        overrides: ``KEY=VALUE``, see ``Options``.
 
     Raises:
         UserError: no such solver, or an override that names no setting of it.
     """
     known = sorted(path.stem for path in (CONF_DIR / "solver").glob("*.yaml"))
     if name is not None and name not in known:
-        raise UserError(f"--solver {name}: must be one of {', '.join(known)}")
-    if name is None:
-        assert hyperparameters is not None, "a checkpoint or a name"
-        config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(hyperparameters["solver"])))  # type: ignore[assignment]
+        raise UserError(f"solver={name}: must be one of {', '.join(known)}")
+    hparams = None if family.model is None else family.model.hparams
+    if name is None and hparams is not None:
+        root = OmegaConf.create({"solver": dict(hparams["solver"])})
     else:
-        step = None if hyperparameters is None else hyperparameters["descent"]["step"]
+        step = shipped("descent/default")["step"] if hparams is None else hparams["descent"]["step"]
         # Not composed by Hydra, which allows one composition at a time: this may run within another command's.
-        root = OmegaConf.create(
-            {
-                "descent": {"step": step or _shipped("descent/default")["step"]},
-                "regulariser": _shipped("regulariser/gaussian"),
-                "solver": _shipped(f"solver/{name}"),
-            }
-        )
-        config = OmegaConf.to_container(root.solver, resolve=True)  # type: ignore[assignment]
+        parts = {"regulariser": shipped("regulariser/gaussian"), "solver": shipped(f"solver/{name or 'demons'}")}
+        root = OmegaConf.create({"descent": {"step": step}, **parts})
+    config: dict[str, Any] = OmegaConf.to_container(root.solver, resolve=True)  # type: ignore[assignment]
     for override in overrides:
         _apply(config, override)
     return config
 
 
-def _clipped(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    return {name: {**recipe, "clip": True} for name, recipe in recipes.items()}
-
-
-def _shipped(name: str) -> Any:
-    """A file of the configuration, its references left as they are."""
-    return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
+def with_setting(config: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a configuration with other values, by dotted keys as ``{"step.alpha": 0.1}``."""
+    changed = OmegaConf.create(dict(config))
+    for key, value in setting.items():
+        OmegaConf.update(changed, key, value)
+    container: dict[str, Any] = OmegaConf.to_container(changed)  # type: ignore[assignment]
+    return container
 
 
 def _apply(config: dict[str, Any], override: str) -> None:
     """Set one ``KEY=VALUE`` in place."""
     key, separator, _ = override.partition("=")
     if not separator:
-        raise UserError(f"--set {override}: must be KEY=VALUE, as solver.iterations=40")
+        raise UserError(f"overrides={override}: must be KEY=VALUE, as solver.iterations=40")
     path = f"solver.{key.removeprefix('descent.')}" if key.startswith("descent.step.") else key
     root: dict[str, Any] = {"solver": config}
     *parents, last = path.split(".")
@@ -230,18 +241,20 @@ def _apply(config: dict[str, Any], override: str) -> None:
     for parent in parents:
         node = node.get(parent) if isinstance(node, dict) else None
     if len(parents) == 0 or not isinstance(node, dict) or last not in node:
-        raise UserError(f"--set {override}: there is no such setting, only {', '.join(_leaves(root))}")
+        raise UserError(f"overrides={override}: there is no such setting, only {', '.join(_leaves(root))}")
     try:
         parsed = OmegaConf.from_dotlist([override])
         # The whole value is resolved, so that a reference cannot hide in it.
         value: Any = OmegaConf.to_container(parsed, resolve=True)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"--set {override}: {' '.join(str(error).split())}") from error
+        raise UserError(f"overrides={override}: {' '.join(str(error).split())}") from error
     for part in key.split("."):
         value = value[part]
     if isinstance(node[last], dict) and not (isinstance(value, dict) and "_target_" in value):
         inside = ", ".join(_leaves(node[last], f"{path}."))
-        raise UserError(f"--set {override}: {key} is a group, set one of {inside}, or replace it by {{_target_: ...}}")
+        raise UserError(
+            f"overrides={override}: {key} is a group, set one of {inside}, or replace it by {{_target_: ...}}"
+        )
     node[last] = value
 
 
@@ -251,15 +264,3 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _leaves(value, f"{prefix}{key}.")
         elif key != "_target_":
             yield f"{prefix}{key}"
-
-
-def _shipped_name(modality: str, recipes: Mapping[str, Any]) -> str:
-    """The name as the recipes spell it, in whatever letter case it was given."""
-    return next((name for name in recipes if name.casefold() == modality.casefold()), modality)
-
-
-def _known(model: TrainedModel, option: str, modality: str) -> str:
-    known = [name for name in model.hparams["normalisation"] if name in model.features.modalities]
-    if modality not in known:
-        raise UserError(f"{option} {modality}: the checkpoint knows only {', '.join(known)}")
-    return modality

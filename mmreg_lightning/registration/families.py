@@ -1,0 +1,166 @@
+"""Feature families: an extractor with the intensity recipe, the default step and the search space that suit it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mmreg_lightning.config import CONF_DIR, instantiate
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
+from mmreg_lightning.features.protocol import FeatureExtractor
+from mmreg_lightning.functional.intensity import Recipe
+
+FAMILY_KEYS = ("normalisation", "step", "spacing", "space")
+"""Keys of a file of conf/features that are of the family; all others are arguments of the extractor."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureFamily:
+    """Features with all that a registration needs to know of them.
+
+    Attributes:
+        name: ``learned`` with a checkpoint, else the name of the configuration.
+        config: of the extractor, plain types.
+        features: the extractor that ``config`` builds, with trained weights where there is a checkpoint.
+        normalisation: intensity recipe of every modality; None is each modality's own.
+        step: settings of the demons step where nothing is tuned, by dotted keys below ``solver.step``.
+        spacing: of the working grid, mm; None is ``default_spacing`` of each fixed image.
+        space: values that a benchmark tries, of ``features.KEY`` and ``spacing``.
+        model: of the checkpoint.
+        checkpoint: its path.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    features: FeatureExtractor
+    normalisation: Recipe | None = None
+    step: Mapping[str, Any] = field(default_factory=dict)
+    spacing: float | Sequence[float] | None = None
+    space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    model: TrainedModel | None = None
+    checkpoint: Path | None = None
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """Organ name of each label id that the checkpoint knows; empty without one."""
+        return {} if self.model is None else self.model.label_names
+
+    def recipe(self, modality: str) -> Recipe:
+        """Intensity recipe of a modality for the features."""
+        return self.normalisation if self.normalisation is not None else self._own_recipe(modality)
+
+    def display(self, modality: str) -> Recipe:
+        """The same for pictures and for centres of mass: within the modality's window, clipped."""
+        return {**self._own_recipe(modality), "clip": True}
+
+    def variant(self, values: Mapping[str, Any]) -> FeatureFamily:
+        """The family with other arguments of its extractor, as ``{"radius": 2}``; itself where there are none."""
+        if not values:
+            return self
+        config = {**self.config, **values}
+        return dataclasses.replace(self, config=config, features=instantiate(config))
+
+    def check_modality(self, parameter: str, modality: str) -> str:
+        """The modality, spelt as the recipes spell it.
+
+        Raises:
+            UserError: the checkpoint does not know it.
+        """
+        if self.model is None:
+            known = shipped_normalisation()
+            return next((name for name in known if name.casefold() == modality.casefold()), modality)
+        names = [name for name in self.model.hparams["normalisation"] if name in self.model.features.modalities]
+        if modality not in names:
+            raise UserError(f"{parameter}={modality}: the checkpoint knows only {', '.join(names)}")
+        return modality
+
+    def _own_recipe(self, modality: str) -> Recipe:
+        if self.model is not None:
+            own: Recipe = self.model.hparams["normalisation"][modality]
+            return own
+        shipped = shipped_normalisation()
+        return shipped.get(modality, shipped["MR"])
+
+
+def family_of_checkpoint(checkpoint: str | Path, space: Mapping[str, Sequence[Any]] | None = None) -> FeatureFamily:
+    """The learned features of a checkpoint, with the recipes and the spacing that they were trained with.
+
+    Args:
+        checkpoint: of mmreg-train.
+        space: see ``FeatureFamily``.
+
+    Raises:
+        UserError: the checkpoint cannot be used.
+    """
+    model = load_checkpoint(checkpoint)
+    return FeatureFamily(
+        "learned",
+        model.hparams["features"],
+        model.features,
+        spacing=model.hparams["spacing"],
+        space=space or {},
+        model=model,
+        checkpoint=Path(checkpoint),
+    )
+
+
+def family_of_config(name: str, config: Mapping[str, Any] | None = None, **values: Any) -> FeatureFamily:
+    """A feature family without a checkpoint, from its configuration.
+
+    Args:
+        name: of the family.
+        config: content of a file of conf/features; None is that of ``name``, which may also be the path of a YAML file.
+        values: replace entries of the configuration.
+
+    Raises:
+        UserError: there is no such configuration, it cannot be read, or its extractor cannot be built.
+    """
+    config = {**(read_family_config(name) if config is None else config), **values}
+    own = {key: config.pop(key) for key in FAMILY_KEYS if key in config}
+    if "_target_" not in config:
+        raise UserError(f"features.{name}: needs _target_, the class of the extractor, not only {', '.join(config)}")
+    empty = [key for key, value in config.items() if value == "???"]
+    if empty:
+        raise UserError(f"features.{name}.{empty[0]}: must be given")
+    given = {key: value for key, value in own.items() if value is not None}
+    return FeatureFamily(Path(name).stem, config, instantiate(config), **given)
+
+
+def read_family_config(name: str) -> dict[str, Any]:
+    """Content of a file of conf/features, by its name, or of any YAML file of that kind, by its path.
+
+    Raises:
+        UserError: there is no such file, or it is no readable YAML.
+    """
+    known = sorted(path.stem for path in (CONF_DIR / "features").glob("*.yaml"))
+    path = CONF_DIR / "features" / f"{name}.yaml" if name in known else Path(name)
+    if not path.is_file():
+        raise UserError(f"features={name}: must be one of {', '.join(known)}, or a YAML file of that kind")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, yaml.YAMLError, OSError) as error:
+        raise UserError(f"features={name}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"features={name}: must hold keys and values, as conf/features/mind_ssc.yaml does")
+    return {str(key): value for key, value in content.items()}
+
+
+@cache
+def shipped_normalisation() -> Mapping[str, Recipe]:
+    """Intensity recipe of each modality that the shipped configuration knows; training starts from the same."""
+    recipes: dict[str, Recipe] = shipped("data/learn2reg")["normalisation"]
+    return recipes
+
+
+def shipped(name: str) -> Any:
+    """A file of the configuration as plain types, its references left as they are."""
+    return OmegaConf.to_container(OmegaConf.load(CONF_DIR / f"{name}.yaml"))
