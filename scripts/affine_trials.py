@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.files import ensure_output_dir, write_json, write_rows
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.io.images import read_image, write_image
 from mmreg_lightning.io.transforms import read_affine
-from mmreg_lightning.registration.initial_affine import Affine
-from mmreg_lightning.registration.settings import Settings, default_spacing, resolve_settings
-from mmreg_lightning.registration.solve import extract_features
+from mmreg_lightning.registration.settings import Options, Settings, resolve
+from mmreg_lightning.registration.solve import extract
 
 MAX_DEGREES, MAX_SHIFT_MM, SCALES, LIMIT_VOXELS = 20.0, 30.0, (0.9, 1.1), 2.0
 
@@ -51,20 +51,9 @@ def moved(volume: Volume, by: NDArray[np.float64]) -> Volume:
     return Volume(volume.data, Grid(volume.grid.shape, by @ volume.grid.affine), path=volume.path)
 
 
-def ours(fixed: Volume, moving: Volume, settings: Settings, kind: Affine) -> NDArray[np.float64]:
+def ours(fixed: Volume, moving: Volume, settings: Settings) -> NDArray[np.float64]:
     """4x4 of ``mmreg-register --affine KIND``."""
-    pair = extract_features(
-        fixed,
-        moving,
-        features=settings.features,
-        spacing=settings.spacing or default_spacing(fixed.grid),
-        fixed_modality=settings.fixed_modality,
-        moving_modality=settings.moving_modality,
-        normalisation=settings.normalisation,
-        mass=settings.display,
-        affine=kind,
-    )
-    return pair.initial
+    return extract(Pair(Image(fixed), Image(moving)), settings).initial
 
 
 def of_ants(fixed: Volume, moving: Volume, kind: str) -> NDArray[np.float64]:
@@ -85,9 +74,10 @@ def main(arguments: argparse.Namespace) -> None:
     dataset = Learn2RegDataset.read(arguments.data)
     pairs = [pair for pair in dataset.pairs[arguments.split] if pair.same_subject]
     names = {"fixed_modality": dataset.fixed_modality, "moving_modality": dataset.moving_modality}
-    methods = {"mind_ssc": resolve_settings(**names), "ants_affine": None}
+    options = {**names, "affine": arguments.kind}
+    methods = {"mind_ssc": resolve(Options(**options)), "ants_affine": None}
     if arguments.checkpoint is not None:
-        methods["learned"] = resolve_settings(arguments.checkpoint, **names)
+        methods["learned"] = resolve(Options(arguments.checkpoint, **options))
     rng = np.random.default_rng(arguments.seed)
     rows = []
     alone: dict[tuple[str, str], NDArray[np.float64]] = {}
@@ -100,8 +90,9 @@ def main(arguments: argparse.Namespace) -> None:
         for method, settings in methods.items():
 
             def find(target: Volume, settings: Settings | None = settings, fixed: Volume = fixed) -> NDArray:
-                kind = arguments.kind
-                return of_ants(fixed, target, kind) if settings is None else ours(fixed, target, settings, kind)
+                if settings is None:
+                    return of_ants(fixed, target, arguments.kind)
+                return ours(fixed, target, settings)
 
             if (method, pair.name) not in alone:
                 alone[method, pair.name] = find(moving) if arguments.relative else np.eye(4)

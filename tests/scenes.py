@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from mmreg_lightning.data.pair import ImageFiles, Pair
+from mmreg_lightning.registration.register import register_files
+from mmreg_lightning.registration.result import Result
+from mmreg_lightning.registration.settings import Options, resolve
 
 SIDE = 32  # voxels; 3 mm each
 STRAIGHT = np.array([[3.0, 0, 0, -45], [0, 3.0, 0, -40], [0, 0, 3.0, -50], [0, 0, 0, 1]])
@@ -64,6 +70,37 @@ def write_scene(tmp_path: Path) -> Callable[..., Written]:
         return written
 
     return write
+
+
+def files_of(
+    fixed: Path,
+    moving: Path,
+    fixed_labels: Path | None = None,
+    moving_labels: Path | None = None,
+    fixed_landmarks: Path | None = None,
+    moving_landmarks: Path | None = None,
+    fixed_mask: Path | None = None,
+    moving_mask: Path | None = None,
+) -> Pair[ImageFiles]:
+    """A pair of files."""
+    return Pair(
+        ImageFiles(fixed, fixed_labels, fixed_landmarks, fixed_mask),
+        ImageFiles(moving, moving_labels, moving_landmarks, moving_mask),
+    )
+
+
+def register_to(
+    files: Pair[ImageFiles],
+    out: Path,
+    *,
+    overwrite: bool = False,
+    field_formats: Sequence[str] = ("itk",),
+    command: str | None = None,
+    **options: Any,
+) -> Result:
+    """Register files into a folder with the options of ``Options``."""
+    settings = resolve(Options(**options))
+    return register_files(files, settings, out, overwrite=overwrite, field_formats=field_formats, command=command)
 
 
 @pytest.fixture(scope="session")

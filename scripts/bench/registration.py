@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from clock import Run, process, python
 
-from mmreg_lightning.data.pair import PairFiles, read_pair
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import write_json
 from mmreg_lightning.io.itk_fields import read_itk_field
@@ -33,7 +33,7 @@ def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
         process(python("-m", "mmreg_lightning.cli.phantom", "--out", data, *size), arguments.threads, out)
     images = [data / f"imagesTr/PhantomMRCT_{name}.nii.gz" for name in ("0001_0000", "0002_0001")]
     labels = [data / f"labelsTr/{image.name}" for image in images]
-    pair = read_pair(PairFiles(*images, *labels))
+    pair = Pair(*(ImageFiles(*files) for files in zip(images, labels, strict=True))).read()
     entry = "from mmreg_lightning.cli.register import entry; entry()"
     ours = ["--fixed", images[0], "--moving", images[1], "--out", out / "large", "--overwrite"]
     ours += ["--device", arguments.device]
@@ -55,7 +55,7 @@ def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
     for name, own in runs.items():
         middle = _median(own)
         displacement, grid = read_itk_field(fields[name])
-        assert grid.same_as(pair.fixed.grid)
+        assert grid.same_as(pair.fixed.volume.grid)
         scores = score(pair, displacement[None].to(torch.float32), {})
         assert scores.dice_after is not None
         rows.append(

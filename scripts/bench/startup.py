@@ -28,7 +28,7 @@ def measure(out: Path, arguments: Namespace) -> dict[str, Any]:
     actions["python -c pass"] = python("-c", "pass")
     actions["import torch"] = python("-c", "import torch")
     actions["importing what mmreg-register needs"] = python(
-        "-c", "import mmreg_lightning.cli.register, mmreg_lightning.registration.pipeline"
+        "-c", "import mmreg_lightning.cli.register, mmreg_lightning.registration.register"
     )
     options = ["--fixed", fixed, "--moving", moving, "--out", out / "small", "--overwrite"]
     actions["mmreg-register, 64 x 64 x 64, all files"] = python("-c", entry.format("register"), *options)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from mmreg_lightning.cli._app import run
-from mmreg_lightning.cli.register import main
+from mmreg_lightning.cli._app import name_options, run
+from mmreg_lightning.cli.register import build_parser, main
 
 
 def options(**paths: object) -> list[str]:
@@ -21,7 +21,7 @@ def options(**paths: object) -> list[str]:
 def complaint(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The sentence with which the command refuses."""
     with pytest.raises(SystemExit) as exit_info:
-        run(lambda: main(argv))
+        run(lambda: main(argv), lambda message: name_options(message, build_parser()))
     assert exit_info.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -91,8 +91,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "NaN": {"moving": save(tmp_path / "nan.nii.gz", hole, affine)},
         "constant.nii.gz": {"moving": save(tmp_path / "constant.nii.gz", noise * 0 + 3, affine)},
         "do not overlap": {"moving": save(tmp_path / "far.nii.gz", noise, far)},
-        "is given without --moving-labels": {"fixed_labels": fixed.labels},
-        "is given without --fixed-landmarks": {"moving_landmarks": tmp_path / "one.csv"},
+        f"--fixed-labels {fixed.labels}: is given without moving_labels": {"fixed_labels": fixed.labels},
+        "is given without fixed_landmarks": {"moving_landmarks": tmp_path / "one.csv"},
         "is not on the same grid": {
             "fixed_labels": fixed.labels,
             "moving_labels": save(tmp_path / "l.nii.gz", others, far),

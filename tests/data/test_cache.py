@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 
 import nibabel as nib
@@ -11,8 +10,8 @@ import pytest
 import torch
 
 from mmreg_lightning.data import cache as module
-from mmreg_lightning.data.cache import PreprocessingCache, pair_trust
-from mmreg_lightning.data.learn2reg import ImageRecord, PairRecord
+from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 
 WINDOW = {"kind": "window", "low": 0.0, "high": 100.0}
@@ -38,7 +37,7 @@ def write(tmp_path):
         paths = tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_labels.nii.gz"
         for array, path in zip((image, labels), paths, strict=True):
             nib.save(nib.Nifti1Image(array, affine), path)
-        return ImageRecord("0001", "CT", paths[0], paths[1], None, None)
+        return ImageFiles(paths[0], paths[1], modality="CT", subject="0001")
 
     return build
 
@@ -101,20 +100,20 @@ def test_other_settings_are_other_files(cache, write, other):
 
 def test_image_without_labels_is_all_background(cache, write):
     record = write()
-    bare = ImageRecord("0001", "CT", record.image, None, None, None)
+    bare = ImageFiles(record.image, modality="CT", subject="0001")
     assert cache.image(bare).labels.abs().max() == 0
 
 
 def test_pair_lies_on_the_fixed_grid(cache, write):
     fixed, moving = write("Demo_0001_0001"), write("Demo_0002_0001", side=16)
-    a, b = cache.pair(PairRecord(fixed, moving))
+    a, b = cache.pair(Pair(fixed, moving))
     assert a.image.shape == b.image.shape == (1, 8, 8, 8)
     source = np.asarray(nib.load(moving.image).dataobj)[:8, :8, :8]
     np.testing.assert_allclose(b.image[0].numpy(), source / 100, atol=1e-4)
 
 
 def test_pair_without_overlap(cache, write):
-    pair = PairRecord(write("Demo_0001_0001"), write("Demo_0002_0001", offset=500.0))
+    pair = Pair(write("Demo_0001_0001"), write("Demo_0002_0001", offset=500.0))
     with pytest.raises(UserError, match=r"Demo_0001_0001.*Demo_0002_0001.*do not overlap"):
         cache.pair(pair)
 
@@ -123,7 +122,7 @@ def test_small_image_within_a_large_one_overlaps(tmp_path, write):
     # Smaller than the lattice on which the large one's overlap is counted.
     cache = PreprocessingCache(tmp_path / "cache", 2.0, {"CT": WINDOW}, [1, 2])
     large, small = write("Demo_0001_0001", side=128), write("Demo_0002_0001", side=5, offset=101.5)
-    assert cache.pair(PairRecord(large, small))[1].image.max() > 0
+    assert cache.pair(Pair(large, small)).moving.image.max() > 0
 
 
 @pytest.mark.parametrize(
@@ -173,17 +172,15 @@ def test_moved_data_set_is_prepared_again(cache, write, tmp_path):
     cache.image(record)
     copy = tmp_path / "copy"
     copy.mkdir()
-    moved = ImageRecord("0001", "CT", copy / record.image.name, None, None, None)
+    moved = ImageFiles(copy / record.image.name, modality="CT", subject="0001")
     shutil.copy2(record.image, moved.image)
     assert cache.image(moved).labels.max() == 0
 
 
 def test_trust_is_one_where_both_images_are_seen(cache, write):
     # 12 voxels become a working grid of 16: two voxels beyond each end.
-    fixed, moving = cache.pair(PairRecord(write("Demo_0001_0001", side=12), write("Demo_0002_0001", side=12)))
-    trust = pair_trust(fixed, moving, 2)
-    expected = torch.zeros(1, 1, 8, 8, 8)
-    expected[..., 1:7, 1:7, 1:7] = 1
-    assert torch.equal(trust, expected)
-    whole = dataclasses.replace(fixed, inside=torch.ones_like(fixed.inside))
-    assert pair_trust(whole, whole, 2) is None
+    fixed, moving = cache.pair(Pair(write("Demo_0001_0001", side=12), write("Demo_0002_0001", side=12)))
+    expected = torch.zeros(1, 16, 16, 16)
+    expected[..., 2:14, 2:14, 2:14] = 1
+    assert torch.equal(fixed.inside, expected)
+    assert torch.equal(moving.inside, expected)

@@ -10,7 +10,6 @@ import yaml
 from mmreg_lightning.calibration.calibrate import calibration_perturbations
 from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.data.pair import pair_files, read_pair
 from mmreg_lightning.data.perturbed import KINDS, perturb, read_perturbations
 from mmreg_lightning.errors import UserError
 
@@ -20,7 +19,7 @@ SHIPPED = yaml.safe_load((CONF_DIR / "robustness" / "default.yaml").read_text(en
 @pytest.fixture(scope="module")
 def pair(phantom):
     dataset = Learn2RegDataset.read(phantom)
-    return read_pair(pair_files(dataset.pairs["test"][0])), dataset.label_names
+    return dataset.pairs["test"][0].read(), dataset.label_names
 
 
 def test_every_kind_is_shipped_and_calibration_knows_its_kinds():
@@ -34,27 +33,29 @@ def test_level_0_is_the_pair_and_the_seed_decides(pair, kind):
     assert perturb(data, kind, 0, "case", 1, names) is data
     # A thickness must exceed that of the tiny phantom's slices.
     level = 40.0 if kind.name == "thickness" else kind.levels[-1]
-    before = data.fixed.data.clone(), data.moving.data.clone()
+    before = data.fixed.volume.data.clone(), data.moving.volume.data.clone()
     a, b = (perturb(data, kind, level, "case", 1, names) for _ in range(2))
-    for one, other in ((a.fixed, b.fixed), (a.moving, b.moving), *zip(a.labels, b.labels, strict=True)):
-        assert torch.equal(one.data, other.data) and np.array_equal(one.grid.affine, other.grid.affine)
-    for image, labels in ((a.fixed, a.labels[0]), (a.moving, a.labels[1])):
-        assert image.grid.same_as(labels.grid)
-    assert torch.equal(data.fixed.data, before[0]) and torch.equal(data.moving.data, before[1]), "the pair is untouched"
-    changed = a.fixed.grid.shape != data.fixed.grid.shape
-    changed = (
-        changed or not torch.equal(a.fixed.data, data.fixed.data) or not torch.equal(a.moving.data, data.moving.data)
-    )
-    changed = changed or not np.allclose(a.moving.grid.affine, data.moving.grid.affine)
-    assert changed
+    for image, same in ((a.fixed, b.fixed), (a.moving, b.moving)):
+        for one, other in ((image.volume, same.volume), (image.labels, same.labels)):
+            assert torch.equal(one.data, other.data) and np.array_equal(one.grid.affine, other.grid.affine)
+        assert image.volume.grid.same_as(image.labels.grid)
+    assert torch.equal(data.fixed.volume.data, before[0]), "the pair is untouched"
+    assert torch.equal(data.moving.volume.data, before[1]), "the pair is untouched"
+    changed = [
+        now.volume.grid.shape != then.volume.grid.shape
+        or not torch.equal(now.volume.data, then.volume.data)
+        or not np.allclose(now.volume.grid.affine, then.volume.grid.affine)
+        for now, then in zip(a, data, strict=True)
+    ]
+    assert any(changed)
 
 
 def test_stronger_levels_go_on_in_the_same_direction(pair):
     data, names = pair
     (shift,) = (p for p in read_perturbations(SHIPPED) if p.name == "shift")
-    origins = [perturb(data, shift, level, "case", 1, names).moving.grid.affine[:3, 3] for level in (0, 20, 60)]
+    origins = [perturb(data, shift, level, "case", 1, names).moving.volume.grid.affine[:3, 3] for level in (0, 20, 60)]
     assert np.allclose(origins[2] - origins[0], 3 * (origins[1] - origins[0]))
-    other = perturb(data, shift, 20, "another", 1, names).moving.grid.affine[:3, 3]
+    other = perturb(data, shift, 20, "another", 1, names).moving.volume.grid.affine[:3, 3]
     assert not np.allclose(other, origins[1])
 
 
@@ -62,19 +63,23 @@ def test_a_crop_takes_its_share_and_the_landmarks_with_it(pair):
     data, names = pair
     (crop,) = (p for p in read_perturbations(SHIPPED) if p.name == "crop")
     small = perturb(data, crop, 45, "case", 1, names)
-    assert small.fixed.grid.shape[2] == data.fixed.grid.shape[2] - round(0.45 * data.fixed.grid.shape[2])
-    inside = small.landmarks[0][:, 2]
-    assert 0 < len(inside) < len(data.landmarks[0]) and inside.min() >= -0.5
-    assert inside.max() <= small.fixed.grid.shape[2] - 0.5
-    worlds = [p.fixed.grid.affine[2] @ np.append(p.landmarks[0][0], 1) for p in (data, small)]
-    assert any(np.isclose(worlds[1], data.fixed.grid.affine[2] @ np.append(row, 1)) for row in data.landmarks[0])
+    assert small.fixed.volume.grid.shape[2] == data.fixed.volume.grid.shape[2] - round(
+        0.45 * data.fixed.volume.grid.shape[2]
+    )
+    inside = small.fixed.landmarks[:, 2]
+    assert 0 < len(inside) < len(data.fixed.landmarks) and inside.min() >= -0.5
+    assert inside.max() <= small.fixed.volume.grid.shape[2] - 0.5
+    worlds = [p.fixed.volume.grid.affine[2] @ np.append(p.fixed.landmarks[0], 1) for p in (data, small)]
+    assert any(
+        np.isclose(worlds[1], data.fixed.volume.grid.affine[2] @ np.append(row, 1)) for row in data.fixed.landmarks
+    )
 
 
 def test_missing_organs_are_those_that_may_go(pair):
     data, names = pair
     (missing,) = (p for p in read_perturbations(SHIPPED) if p.name == "missing_organ")
     left = perturb(data, missing, 2, "case", 1, names)
-    gone = set(data.labels[1].data.unique().tolist()) - set(left.labels[1].data.unique().tolist())
+    gone = set(data.moving.labels.data.unique().tolist()) - set(left.moving.labels.data.unique().tolist())
     assert len(gone) == 2 and {names[i] for i in gone} <= set(missing.organs)
 
 

@@ -11,7 +11,6 @@ import torch
 
 from mmreg_lightning.cli.evaluate import main
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.data.pair import pair_files, read_pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.measures import evaluate, summarise
 from mmreg_lightning.io.images import read_image
@@ -72,7 +71,7 @@ def test_every_form_of_a_field_gets_the_same_scores(call, pairs, phantom, tmp_pa
         assert [row["case"] for row in rows] == [pair.name]
         scores[suffix] = rows[0]
         assert "dice" in out and "metrics.csv" in out
-    expected = evaluate(read_pair(pair_files(pair)), u, Learn2RegDataset.read(phantom).label_names)
+    expected = evaluate(pair.read(), u, Learn2RegDataset.read(phantom).label_names)
     for row in scores.values():
         for name in ("dice", "hd95_mm", "assd_mm", "sdlogj", "dice_l2r", "hd95_l2r", "sdlogj_l2r", "tre_mm"):
             assert float(row[name]) == pytest.approx(expected[name], rel=0.02)
@@ -128,8 +127,8 @@ def test_a_perfect_field_scores_1_and_0(tmp_path):
     # MR and CT of one subject without a displacement between them: no displacement is the true field.
     root = write_phantom(tmp_path / "still", 3, (32, 28, 32), spacing=12.0, intra_displacement=0.0)
     pair = Learn2RegDataset.read(root).pairs["val"][0]
-    data = read_pair(pair_files(pair))
-    row = evaluate(data, torch.zeros(1, 3, *data.fixed.grid.shape), Learn2RegDataset.read(root).label_names)
+    data = pair.read()
+    row = evaluate(data, torch.zeros(1, 3, *data.fixed.volume.grid.shape), Learn2RegDataset.read(root).label_names)
     assert row["dice"] == row["dice_l2r"] == 1
     assert row["tre_mm"] == row["hd95_mm"] == row["assd_mm"] == row["hd95_l2r"] == 0
     assert all(value == value for value in row.values())
@@ -138,9 +137,9 @@ def test_a_perfect_field_scores_1_and_0(tmp_path):
 def test_an_organ_of_one_image_only_leaves_no_nan(tmp_path):
     root = write_phantom(tmp_path / "still", 3, (32, 28, 32), spacing=12.0, intra_displacement=0.0)
     pair = Learn2RegDataset.read(root).pairs["val"][0]
-    data = read_pair(pair_files(pair))
-    data.labels[1].data[data.labels[1].data == 1] = 0
-    row = evaluate(data, torch.zeros(1, 3, *data.fixed.grid.shape), {1: "liver"})
+    data = pair.read()
+    data.moving.labels.data[data.moving.labels.data == 1] = 0
+    row = evaluate(data, torch.zeros(1, 3, *data.fixed.volume.grid.shape), {1: "liver"})
     assert "dice_liver" not in row and row["dice"] == row["dice_l2r"] == 1
     assert all(value == value for value in row.values())
 

@@ -320,7 +320,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 
 
 def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
-    from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord
+    from mmreg_lightning.data.learn2reg import Learn2RegDataset
+    from mmreg_lightning.data.pair import Pair
     from mmreg_lightning.evaluation.tre import landmark_errors
     from mmreg_lightning.io.images import read_image
     from mmreg_lightning.io.points import read_point_table
@@ -334,4 +335,4 @@ def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
     a, b = (read_point_table(record.landmarks).coordinates for record in (pair.fixed, pair.moving))
     assert landmark_errors(torch.zeros_like(field), grid, grid, a, b).mean() > 3
     assert landmark_errors(field, grid, grid, a, b).mean() < 0.3  # of interpolation at 12 mm
-    assert true_displacement(dataset, PairRecord(pair.fixed, dataset.pairs["train"][0].moving), grid) is None
+    assert true_displacement(dataset, Pair(pair.fixed, dataset.pairs["train"][0].moving), grid) is None

@@ -11,6 +11,7 @@ import meshio
 import nibabel as nib
 import numpy as np
 import pytest
+from scenes import files_of, register_to
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.cli._app import run
@@ -18,7 +19,6 @@ from mmreg_lightning.cli.apply import main
 from mmreg_lightning.evaluation.dice import dice_per_label
 from mmreg_lightning.io.images import read_labels
 from mmreg_lightning.io.transforms import write_affine
-from mmreg_lightning.registration.pipeline import PairFiles, register_files
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def registered(write_scene: Callable, tmp_path: Path) -> Path:
     turn[:3, 3] = (6.0, -4.0, 3.0)
     write_affine(turn, tmp_path / "initial.tfm")
     fixed, moving = write_scene("f", axes="PSR"), write_scene("m", (40, 38, 36), shift=(8, -3, 2), axes="LAS")
-    files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels)
-    register_files(files, tmp_path / "out", affine=str(tmp_path / "initial.tfm"), overrides=["solver.iterations=20"])
+    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels)
+    register_to(files, tmp_path / "out", affine=str(tmp_path / "initial.tfm"), overrides=["solver.iterations=20"])
     return tmp_path
 
 
@@ -190,9 +190,9 @@ def test_bad_input_is_one_sentence(registered: Path, capsys: pytest.CaptureFixtu
     (registered / "there.nii.gz").write_text("")
     frame = ["--points-frame", "ras"]
     cases: list[tuple[str, list[object], str]] = [
-        ("--reference must name the image", ["--input", image], "o.nii.gz"),
+        ("reference must name the image", ["--input", image], "o.nii.gz"),
         ("must end in .nii", ["--input", image, "--reference", reference], "o.mha"),
-        ("exists: name another file", ["--input", image, "--reference", reference], "there.nii.gz"),
+        ("exists, name another file", ["--input", image, "--reference", reference], "there.nii.gz"),
         ("--points-frame voxel, ras or lps must say", ["--input", points], "o.csv"),
         ("--points-image must name", ["--input", points, "--points-frame", "voxel"], "o.csv"),
         ("must end in .csv", ["--input", points, *frame], "o.ply"),

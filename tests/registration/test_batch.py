@@ -121,7 +121,7 @@ def test_tables_that_cannot_be_used(table: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "-1/2", "1/0"])
 def test_shards_that_are_none(text: str) -> None:
-    with pytest.raises(UserError, match=f"--shard {text}: must be K/N"):
+    with pytest.raises(UserError, match=f"shard={text}: must be K/N"):
         read_shard(text)
 
 
@@ -133,7 +133,7 @@ def test_a_folder_of_something_else_is_not_taken_for_a_result(table: Path, tmp_p
 
 def test_options_that_exclude_each_other(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, expected in {
-        ("--fixed", "a.nii.gz"): "--fixed a.nii.gz: not together with --pairs",
+        ("--fixed", "a.nii.gz"): "fixed=a.nii.gz: not together with --pairs",
         ("--overwrite",): "--overwrite: not together with --pairs",
     }.items():
         with pytest.raises(SystemExit):
@@ -141,5 +141,5 @@ def test_options_that_exclude_each_other(table: Path, tmp_path: Path, capsys: py
         assert expected in capsys.readouterr().err
     with pytest.raises(UserError, match="--moving must be given, or --pairs"):
         main(["--fixed", "a.nii.gz", "--out", str(tmp_path / "out")])
-    with pytest.raises(UserError, match="--shard 1/2: needs --pairs"):
+    with pytest.raises(UserError, match="shard=1/2: needs --pairs"):
         main(["--fixed", "a", "--moving", "b", "--out", str(tmp_path / "out"), "--shard", "1/2"])

@@ -7,9 +7,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from scenes import files_of
 
 from mmreg_lightning.evaluation.scores import Scores
-from mmreg_lightning.registration.report import score_tables, summary
+from mmreg_lightning.registration.register import register_pair
+from mmreg_lightning.registration.report import registration_picture, score_tables, summary, write_html
+from mmreg_lightning.registration.settings import Options, resolve
 from mmreg_lightning.reporting.colours import pca_colours
 from mmreg_lightning.reporting.pair_figure import ALL, FEATURES, PairPicture, checkerboard, draw_pair
 from mmreg_lightning.reporting.planes import AXIAL, CORONAL, SAGITTAL, cut, extent
@@ -149,3 +152,16 @@ def test_tables_say_what_was_measured() -> None:
     few = score_tables(Scores(None, None, None, None, 0.0, 0.1), {"solver": 2.0})
     assert [table.heading for table in few] == ["Measures", "Seconds by stage"]
     assert [row[0] for row in few[0].rows] == ["Folds, % of voxels", "SD of log J", "Seconds until this report"]
+
+
+def test_a_registration_becomes_a_page(write_scene, tmp_path) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", (30, 28, 32), shift=(4, -3, 2), axes="PSR")
+    options = Options(fixed_modality="MR", moving_modality="CT", affine="moments", overrides=["solver.iterations=2"])
+    pair = files_of(fixed.image, moving.image, fixed.labels, moving.labels).read()
+    result = register_pair(pair, resolve(options))
+    write_html(tmp_path / "report.html", result, registration_picture(result))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "m.nii.gz  →  f.nii.gz" in page
+    assert "Fixed: f.nii.gz (MR). Moving: m.nii.gz (CT)." in page
+    assert "affine alignment that preceded it" in page
+    assert "Dice, mean of 2 labels" in page and "label 2" in page

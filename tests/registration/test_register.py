@@ -1,29 +1,37 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 its own documentation calls it so
 import torch
+import torchio
 import yaml
+from scenes import files_of, register_to
 from scipy.spatial.transform import Rotation
 
+import mmreg_lightning
+from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.dice import dice_per_label
-from mmreg_lightning.features.intensity import IntensityFeatures
+from mmreg_lightning.features.checkpoint import load_checkpoint
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.io.images import read_image, read_labels
 from mmreg_lightning.io.itk_fields import read_itk_field
 from mmreg_lightning.io.transforms import read_affine, write_affine
-from mmreg_lightning.registration.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
+from mmreg_lightning.registration.register import register_pair
+from mmreg_lightning.registration.result import OUTPUTS
+from mmreg_lightning.registration.settings import Options, resolve
 
 QUICK = ["solver.iterations=4"]
 RANGE = 260.0  # of the intensities of the scene
@@ -45,14 +53,14 @@ def oblique(spacing: float, offset: tuple[float, float, float]) -> np.ndarray:
 @pytest.mark.parametrize("axes", ["LAS", "ASR", "PSR"])
 def test_axis_order_of_the_files_changes_nothing(write_scene: Callable, tmp_path: Path, axes: str) -> None:
     shape = (32, 30, 28)
-    register_files(
-        PairFiles(write_scene("f", shape).image, write_scene("m", shape, shift=(4, -3, 2)).image),
+    register_to(
+        files_of(write_scene("f", shape).image, write_scene("m", shape, shift=(4, -3, 2)).image),
         tmp_path / "ras",
         overrides=QUICK,
     )
     fixed = write_scene("f2", shape, axes=axes).image
     moving = write_scene("m2", shape, shift=(4, -3, 2), axes=axes).image
-    register_files(PairFiles(fixed, moving), tmp_path / axes, overrides=QUICK)
+    register_to(files_of(fixed, moving), tmp_path / axes, overrides=QUICK)
     expected, got = (read_image(tmp_path / name / "warped.nii.gz").data for name in ("ras", axes))
     assert torch.allclose(got, expected, atol=1e-3 * RANGE)
     on_disk = nib.load(tmp_path / axes / "warped.nii.gz")
@@ -72,7 +80,7 @@ def test_simpleitk_warps_the_moving_file_likewise(
 ) -> None:
     fixed = write_scene("f", axes="PSR").image
     moving = write_scene("m", (38, 30, 36), moving_affine, shift=(4, -3, 2), axes="LAS").image
-    register_files(PairFiles(fixed, moving), tmp_path / "out", affine=affine, overrides=QUICK)
+    register_to(files_of(fixed, moving), tmp_path / "out", affine=affine, overrides=QUICK)
 
     def read(path: Path) -> sitk.Image:
         return sitk.ReadImage(str(path), sitk.sitkFloat32)
@@ -90,8 +98,8 @@ def test_simpleitk_warps_the_moving_file_likewise(
 
 def test_a_pair_of_the_same_image_stays_as_it_is(write_scene: Callable, tmp_path: Path) -> None:
     scene = write_scene("f", (30, 32, 27))
-    result = register_files(
-        PairFiles(scene.image, scene.image, scene.labels, scene.labels), tmp_path / "out", affine="moments"
+    result = register_to(
+        files_of(scene.image, scene.image, scene.labels, scene.labels), tmp_path / "out", affine="moments"
     )
     assert result.registration.displacement.abs().max() < 1e-4
     warped = read_image(tmp_path / "out" / "warped.nii.gz").data
@@ -103,8 +111,8 @@ def test_a_pair_of_the_same_image_stays_as_it_is(write_scene: Callable, tmp_path
 def test_a_translation_is_recovered_in_world_millimetres(write_scene: Callable, tmp_path: Path) -> None:
     shift = (6.0, -4.0, 5.0)
     fixed, moving = write_scene("f"), write_scene("m", (40, 40, 44), oblique(2.5, (-38, -52, -50)), shift=shift)
-    result = register_files(
-        PairFiles(fixed.image, moving.image, fixed.labels, moving.labels),
+    result = register_to(
+        files_of(fixed.image, moving.image, fixed.labels, moving.labels),
         tmp_path / "out",
         overrides=["solver.iterations=40"],
     )
@@ -121,11 +129,11 @@ def test_moments_bring_together_what_the_headers_place_apart(write_scene: Callab
     shift = (300, 200, -400)
     fixed, moving = write_scene("f"), write_scene("m", affine=affine, shift=shift)
     with pytest.raises(UserError, match="do not overlap"):
-        register_files(PairFiles(fixed.image, moving.image), tmp_path / "out")
+        register_to(files_of(fixed.image, moving.image), tmp_path / "out")
     for name in ("f", "m"):
         (tmp_path / f"{name}.csv").write_text("15,15,15\n20,10,12\n")
-    files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels, tmp_path / "f.csv", tmp_path / "m.csv")
-    result = register_files(files, tmp_path / "out", affine="moments", overrides=QUICK)
+    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels, tmp_path / "f.csv", tmp_path / "m.csv")
+    result = register_to(files, tmp_path / "out", affine="moments", overrides=QUICK)
     assert np.allclose(result.registration.initial[:3, 3], shift, atol=1.0)
     assert result.metrics["dice_before"]["mean"] == 0
     assert result.metrics["dice_after"]["mean"] > 0.95
@@ -135,7 +143,7 @@ def test_moments_bring_together_what_the_headers_place_apart(write_scene: Callab
 
 def test_registering_does_not_import_the_trainers_library() -> None:
     code = (
-        "import sys; from mmreg_lightning.registration import batch, pipeline, result;"
+        "import sys; from mmreg_lightning.registration import batch, register, result;"
         "print(sorted({'pytorch_lightning', 'torchio', 'wandb'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
@@ -146,7 +154,7 @@ def test_a_checkpoint_alone_gives_the_same_field_in_a_new_process(
     write_scene: Callable, tmp_path: Path, checkpoint: Path
 ) -> None:
     fixed, moving = write_scene("f").image, write_scene("m", shift=(4, 0, 0)).image
-    here = register_files(PairFiles(fixed, moving), tmp_path / "here", checkpoint=checkpoint, overrides=QUICK)
+    here = register_to(files_of(fixed, moving), tmp_path / "here", checkpoint=checkpoint, overrides=QUICK)
     assert load_checkpoint(checkpoint).hparams["spacing"] == 3.0
     code = (
         "import sys; from mmreg_lightning.cli.register import main;"
@@ -170,8 +178,8 @@ def test_a_rotation_between_the_headers_is_found(write_scene: Callable, tmp_path
     for path in (moving.image, moving.labels):
         image = nib.load(path)
         nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), path)
-    files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels)
-    result = register_files(files, tmp_path / "out", affine="rigid", overrides=QUICK)
+    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels)
+    result = register_to(files, tmp_path / "out", affine="rigid", overrides=QUICK)
     points = CENTER + np.random.default_rng(0).uniform(-30, 30, (50, 3))
     errors = transform_points(result.registration.initial, points) - transform_points(turn, points)
     assert np.linalg.norm(errors, axis=1).max() < 2.0  # mm; voxels have 3
@@ -180,9 +188,9 @@ def test_a_rotation_between_the_headers_is_found(write_scene: Callable, tmp_path
 
 def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tmp_path: Path, checkpoint: Path) -> None:
     fixed, moving = write_scene("f"), write_scene("m", shift=(3, 0, 0))
-    files = PairFiles(fixed.image, moving.image, fixed.labels, moving.labels)
+    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels)
     out = tmp_path / "a" / "b"
-    register_files(
+    register_to(
         files,
         out,
         checkpoint=checkpoint,
@@ -226,25 +234,25 @@ def test_a_label_of_one_image_only_is_null_and_does_not_count(write_scene: Calla
     labels = nib.load(scene.labels)
     fewer = np.where(np.asarray(labels.dataobj) == 2, 9, np.asarray(labels.dataobj))
     nib.save(nib.Nifti1Image(fewer, labels.affine), tmp_path / "fewer.nii.gz")
-    files = PairFiles(scene.image, scene.image, scene.labels, tmp_path / "fewer.nii.gz")
-    register_files(files, tmp_path / "out", overrides=QUICK)
+    files = files_of(scene.image, scene.image, scene.labels, tmp_path / "fewer.nii.gz")
+    register_to(files, tmp_path / "out", overrides=QUICK)
     dice = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))["dice_after"]
     assert dice == {"mean": 1.0, "per_label": {"label 1": 1.0, "label 2": None, "label 9": None}}
 
 
 def test_old_results_are_replaced_only_on_request(write_scene: Callable, tmp_path: Path) -> None:
-    files = PairFiles(write_scene("f").image, write_scene("m").image)
+    files = files_of(write_scene("f").image, write_scene("m").image)
     out = tmp_path / "out"
     out.mkdir()
     (out / "metrics.json").write_text("old")
-    with pytest.raises(UserError, match="--overwrite"):
-        register_files(files, out)
+    with pytest.raises(UserError, match="overwrite"):
+        register_to(files, out)
     assert (out / "metrics.json").read_text(encoding="utf-8") == "old"
-    register_files(files, out, overwrite=True, overrides=QUICK)
+    register_to(files, out, overwrite=True, overrides=QUICK)
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["dice_before"] is None
 
 
-@pytest.mark.parametrize("step", ["_write_inverse", "write_report"])
+@pytest.mark.parametrize("step", ["Result._write_maps", "write_png"])
 def test_what_fails_while_files_are_written_leaves_no_result(
     step: str, write_scene: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,7 +261,7 @@ def test_what_fails_while_files_are_written_leaves_no_result(
 
     monkeypatch.setattr(f"mmreg_lightning.registration.result.{step}", fail)
     with pytest.raises(OSError, match="no space left"):
-        register_files(PairFiles(write_scene("f").image, write_scene("m").image), tmp_path / "out", overrides=QUICK)
+        register_to(files_of(write_scene("f").image, write_scene("m").image), tmp_path / "out", overrides=QUICK)
     assert not (tmp_path / "out" / "metrics.json").exists()
 
 
@@ -268,14 +276,13 @@ class RecordingSolver:
 
 
 def test_what_the_moving_image_does_not_show_is_not_trusted(write_scene: Callable) -> None:
-    recipes = {"MR": {"kind": "percentile", "low": 1.0, "high": 99.0}}
-    fixed = read_image(write_scene("f").image)
-    half = read_image(write_scene("m", (16, 32, 32)).image)
-    common = {"fixed_modality": "MR", "moving_modality": "MR", "normalisation": recipes, "spacing": 3.0}
+    fixed = Image(read_image(write_scene("f").image))
+    half = Image(read_image(write_scene("m", (16, 32, 32)).image))
     solver = RecordingSolver()
-    register_pair(fixed, fixed, features=IntensityFeatures(), solver=solver, **common)
+    settings = dataclasses.replace(resolve(Options(features="intensity", spacing=3.0)), solver=solver)
+    register_pair(Pair(fixed, fixed), settings)
     assert solver.weight is None
-    register_pair(fixed, half, features=IntensityFeatures(), solver=solver, **common)
+    register_pair(Pair(fixed, half), settings)
     assert solver.weight is not None
     assert solver.weight.shape == (1, 1, 16, 16, 16)
     assert bool((solver.weight[:, :, :8] == 1).all()) and bool((solver.weight[:, :, 8:] == 0).all())
@@ -283,8 +290,8 @@ def test_what_the_moving_image_does_not_show_is_not_trusted(write_scene: Callabl
 
 def test_labels_of_the_moving_image_alone_are_warped(write_scene: Callable, tmp_path: Path) -> None:
     fixed, moving = write_scene("f"), write_scene("m", shift=(6, 0, 0), axes="PSR")
-    files = PairFiles(fixed.image, moving.image, moving_labels=moving.labels)
-    result = register_files(files, tmp_path / "out", overrides=["solver.iterations=40"])
+    files = files_of(fixed.image, moving.image, moving_labels=moving.labels)
+    result = register_to(files, tmp_path / "out", overrides=["solver.iterations=40"])
     assert result.metrics["dice_after"] is None
     warped, expected = read_labels(tmp_path / "out" / "warped_labels.nii.gz"), read_labels(fixed.labels)
     assert nib.load(tmp_path / "out" / "warped_labels.nii.gz").get_data_dtype() == np.uint8
@@ -296,8 +303,8 @@ def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callab
     matrix[:3, 3] = (60.0, 40.0, -30.0)
     write_affine(matrix, tmp_path / "shift.tfm")
     fixed, moving = write_scene("f"), write_scene("m", affine=STRAIGHT + _offset(60, 40, -30), shift=(60, 40, -30))
-    files = PairFiles(fixed.image, moving.image)
-    result = register_files(files, tmp_path / "out", affine=str(tmp_path / "shift.tfm"), overrides=QUICK)
+    files = files_of(fixed.image, moving.image)
+    result = register_to(files, tmp_path / "out", affine=str(tmp_path / "shift.tfm"), overrides=QUICK)
     assert np.allclose(result.registration.initial, matrix, atol=1e-6)
     spread = result.registration.deformation.abs().max()
     assert spread < 1e-3  # voxels: nothing is left to do
@@ -327,8 +334,8 @@ def test_masks_keep_what_is_in_one_image_only_from_pulling(write_scene: Callable
     overrides = ["solver.iterations=40", "solver.step.regulariser.sigma_field=2.0"]
 
     def error(**masks: Path) -> float:
-        files = PairFiles(fixed.image, moving.image, **masks)
-        result = register_files(files, tmp_path / "out", overwrite=True, overrides=overrides)
+        files = files_of(fixed.image, moving.image, **masks)
+        result = register_to(files, tmp_path / "out", overwrite=True, overrides=overrides)
         u = result.registration.displacement[0] * 3.0  # mm
         seen = (slice(8, 24), slice(8, 24), slice(14, 20))
         return float((u[(slice(None), *seen)] - torch.tensor([5.0, 0, 0]).view(3, 1, 1, 1)).norm(dim=0).mean())
@@ -341,7 +348,7 @@ def test_masks_keep_what_is_in_one_image_only_from_pulling(write_scene: Callable
 def test_the_inverse_and_the_jacobian_belong_to_the_field(write_scene: Callable, tmp_path: Path) -> None:
     fixed, moving = write_scene("f", axes="PSR"), write_scene("m", (38, 30, 36), shift=(6, -4, 3), axes="LAS")
     out = tmp_path / "out"
-    result = register_files(PairFiles(fixed.image, moving.image), out, overrides=["solver.iterations=40"])
+    result = register_to(files_of(fixed.image, moving.image), out, overrides=["solver.iterations=40"])
     inverse, grid = read_itk_field(out / "inverse.itk.nii.gz")
     assert grid.same_as(read_image(moving.image).grid)
     forward = FieldTransform(result.registration.displacement[0], read_image(fixed.image).grid)
@@ -354,3 +361,117 @@ def test_the_inverse_and_the_jacobian_belong_to_the_field(write_scene: Callable,
     assert 0.5 < float(jacobian.data.median()) < 1.5
     folds = 100 * float((jacobian.data <= 0).double().mean())
     assert folds == pytest.approx(result.metrics["folds_percent"], abs=0.01)
+
+
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    "path": lambda path: path,
+    "nibabel": nib.load,
+    "SimpleITK": lambda path: sitk.ReadImage(str(path)),
+    "torchio": torchio.ScalarImage,
+}
+
+
+@pytest.fixture
+def scenes(write_scene: Callable) -> tuple[Any, Any]:
+    return write_scene("f", axes="PSR"), write_scene("m", (38, 30, 36), shift=(4, -3, 2), axes="LAS")
+
+
+@pytest.mark.parametrize("library", LOADERS)
+def test_images_of_any_library_give_the_same_result(library: str, scenes: tuple[Any, Any], tmp_path: Path) -> None:
+    fixed, moving = scenes
+    expected = mmreg_lightning.register(fixed.image, moving.image, overrides=QUICK)
+    assert isinstance(expected.warped, nib.Nifti1Image)
+    load = LOADERS[library]
+    got = mmreg_lightning.register(load(fixed.image), load(moving.image), moving_labels=moving.labels, overrides=QUICK)
+    assert type(got.warped) in (nib.Nifti1Image, sitk.Image, torchio.ScalarImage)
+    if library == "SimpleITK":
+        sitk.WriteImage(got.warped, str(tmp_path / "warped.nii.gz"))
+    elif library == "torchio":
+        got.warped.save(tmp_path / "warped.nii.gz")
+    else:
+        nib.save(got.warped, tmp_path / "warped.nii.gz")
+    written = nib.load(tmp_path / "warped.nii.gz")
+    np.testing.assert_allclose(written.affine, nib.load(fixed.image).affine, atol=1e-4)
+    np.testing.assert_allclose(written.get_fdata(), expected.warped.get_fdata(), atol=0.3)
+    assert got.warped_labels is not None and expected.warped_labels is None
+
+
+def test_the_transform_goes_there_and_back_and_is_written(scenes: tuple[Any, Any], tmp_path: Path) -> None:
+    fixed, moving = scenes
+    result = mmreg_lightning.register(
+        fixed.image,
+        moving.image,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        affine="moments",
+        overrides=QUICK,
+    )
+    points = np.array([[0.0, 5.0, -3.0], [12.0, -4.0, 6.0]])
+    there = result.map_points(points)
+    assert np.linalg.norm(there - points, axis=1).min() > 1
+    np.testing.assert_allclose(result.map_points(there, inverse=True), points, atol=0.05)
+    assert result.scores.dice_after is not None and result.scores.dice_after["mean"] > 0.8
+    folder = result.write(tmp_path / "out", ["itk", "torch"])
+    assert {"displacement.itk.nii.gz", "inverse.torch.pt", "metrics.json"} <= {p.name for p in folder.iterdir()}
+    run = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+    assert run["inputs"]["moving_labels"]["path"] == str(moving.labels)
+    with pytest.raises(UserError, match="overwrite"):
+        result.write(tmp_path / "out")
+
+
+def test_what_cannot_be_used(scenes: tuple[Any, Any]) -> None:
+    fixed, moving = scenes
+    image = nib.load(moving.image)
+    several = nib.Nifti1Image(np.stack([image.get_fdata()] * 2, axis=-1), image.affine)
+    empty = nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine)
+    for kwargs, expected in (
+        ({"moving": np.zeros((4, 4, 4))}, "moving: an image must be a path, .* not numpy.ndarray"),
+        ({"moving": several}, "moving must be a 3-D image"),
+        ({"moving_mask": empty}, "the mask moving_mask is empty"),
+        ({"fixed_mask": image}, "has values that are not whole|not on the same grid"),
+        ({"affine": "nowhere.tfm"}, "affine=nowhere.tfm: there is no such file"),
+        ({"device": "cuda:99"}, "device=cuda:99|--device cuda:99"),
+        ({"device": "tpu"}, "device.tpu: must be auto"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            mmreg_lightning.register(**{"fixed": fixed.image, "moving": moving.image, "overrides": QUICK, **kwargs})
+
+
+def test_python_takes_landmarks_masks_and_a_matrix_as_the_command_does(scenes: tuple[Any, Any], tmp_path: Path) -> None:
+    fixed, moving = scenes
+    # The same world places, given in voxels of each image's own axis order.
+    places = CENTER + np.array([[0.0, 0, 0], [12, -9, 6], [-15, 6, -12]])
+    voxels = [
+        transform_points(np.linalg.inv(nib.load(path).affine), points)
+        for path, points in ((fixed.image, places), (moving.image, places + [4, -3, 2]))
+    ]
+    for name, points in zip(("f", "m"), voxels, strict=True):
+        np.savetxt(tmp_path / f"{name}.csv", points, delimiter=",")
+    matrix = np.eye(4)
+    matrix[:3, 3] = (4, -3, 2)
+    common = {"fixed_labels": fixed.labels, "moving_labels": moving.labels, "affine": matrix, "overrides": QUICK}
+    arrays = mmreg_lightning.register(
+        fixed.image, moving.image, fixed_landmarks=voxels[0], moving_landmarks=voxels[1], **common
+    )
+    files = mmreg_lightning.register(
+        fixed.image, moving.image, fixed_landmarks=tmp_path / "f.csv", moving_landmarks=tmp_path / "m.csv", **common
+    )
+    assert arrays.scores.tre_mm_before == pytest.approx(np.linalg.norm([4, -3, 2]), abs=1e-3)
+    assert arrays.scores.tre_mm_after == pytest.approx(0, abs=0.5)  # mm; the matrix is the whole way
+    assert files.scores.tre_mm_after == pytest.approx(arrays.scores.tre_mm_after, abs=1e-4)
+    assert np.allclose(arrays.registration.initial, matrix)
+    with pytest.raises(UserError, match=r"fixed_landmarks: must be finite numbers of shape \(N, 3\)"):
+        mmreg_lightning.register(fixed.image, moving.image, fixed_landmarks=[1.0, 2.0], overrides=QUICK)
+    with pytest.raises(UserError, match="affine=.*invertible 4x4"):
+        mmreg_lightning.register(fixed.image, moving.image, affine=np.zeros((4, 4)), overrides=QUICK)
+    with pytest.raises(TypeError, match="speed"):
+        mmreg_lightning.register(fixed.image, moving.image, speed=2)
+
+
+def test_a_report_alone_can_be_saved(scenes: tuple[Any, Any], tmp_path: Path) -> None:
+    fixed, moving = scenes
+    result = mmreg_lightning.register(fixed.image, moving.image, overrides=QUICK)
+    result.save_report(tmp_path / "look.html")
+    assert "m.nii.gz  →  f.nii.gz" in (tmp_path / "look.html").read_text(encoding="utf-8")
+    with pytest.raises(UserError, match=r"look\.pdf: a report must end in \.png or \.html"):
+        result.save_report(tmp_path / "look.pdf")
