@@ -27,12 +27,12 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N") from error
+        raise UserError(f"device={name}: must be auto, cpu, cuda or cuda:N") from error
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise UserError(f"--device {name}: this machine has {count} usable CUDA devices")
+        raise UserError(f"device={name}: this machine has {count} usable CUDA devices")
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: must be auto, cpu, cuda or cuda:N")
+        raise UserError(f"device={name}: must be auto, cpu, cuda or cuda:N")
     return device
 
 
