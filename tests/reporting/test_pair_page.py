@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.reporting.pair_figure import PairPicture
-from mmreg_lightning.reporting.pair_page import Table, write_page
+from mmreg_lightning.reporting.pair_page import write_page
 
 SHAPE = (24, 20, 16)
 SPACING = 3.0
@@ -126,7 +126,7 @@ def test_a_fold_is_not_averaged_away(picture: PairPicture, tmp_path: Path) -> No
 def test_text_is_text(picture: PairPicture, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     evil = "<script>alert('{{data}}')</script>&"
-    table = Table(evil, ("", evil), [(evil, evil)])
+    table = (evil, [["", evil], [evil, evil]])
     write_page(path, picture, GRID, evil, [table], [evil], {1: "</script>" + evil})
     page = path.read_text(encoding="utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
@@ -239,7 +239,7 @@ def open_page(driver: Any, tmp_path: Path) -> Callable[[PairPicture], Page]:
             picture,
             GRID,
             "moving <1> & fixed",
-            [Table("Measures", ("", "before", "after"), [("Dice", "0.5", "0.7")])],
+            [("Measures", [["", "before", "after"], ["Dice", "0.5", "0.7"]])],
             ["A note."],
             {1: "liver"},
         )
