@@ -88,7 +88,7 @@ def _page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str])
         **data,
         "views": [asdict(view) for view in VIEWS],
         "octaves": _OCTAVES,
-        "longest": picture.longest,
+        "displacement_limit": picture.displacement_limit,
     }
 
 
