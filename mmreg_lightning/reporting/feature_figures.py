@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.reporting.pages import COLOURS
-from mmreg_lightning.reporting.planes import GREY, VIEWS, View, frame_plane, row_heights, show_plane
+from mmreg_lightning.reporting.planes import GREY, VIEWS, frame_plane, row_heights, show_plane
 
 _CHANNELS = 8  # in a row of panels, beside the image
 _POINT = COLOURS[5]
@@ -28,21 +27,28 @@ class FeaturePicture:
 
     Attributes:
         title: of the image.
-        image: (I, J, K) in [0, 1].
-        spacing: (3,) of the image, mm.
-        features: (C, i, j, k).
-        feature_spacing: (3,) of the features, mm.
+        image: (I, J, K) in [0, 1] on ``grid``.
+        grid: of the image, in the world.
+        features: (C, i, j, k) on ``feature_grid``.
+        feature_grid: of the features.
         colours: (3, i, j, k) in [0, 1], see ``pca_colours``.
-        focus: (3,) where the planes cross, mm from the centre.
+        labels: (I, J, K) on ``grid``; None if there are none.
+        point: (3,) world RAS mm, where the planes cross; None is the centre.
     """
 
     title: str
     image: Tensor
-    spacing: Sequence[float]
+    grid: Grid
     features: Tensor
-    feature_spacing: Sequence[float]
+    feature_grid: Grid
     colours: Tensor
-    focus: Sequence[float]
+    labels: Tensor | None = None
+    point: NDArray[np.float64] | None = None
+
+    @property
+    def focus(self) -> NDArray[np.float64]:
+        """(3,) where the planes cross, mm from the centre along I, J, K."""
+        return np.zeros(3) if self.point is None else self.grid.direction.T @ (self.point - self.grid.center)
 
 
 def draw_channels(picture: FeaturePicture, low: float, high: float) -> Figure:
@@ -56,18 +62,16 @@ def draw_channels(picture: FeaturePicture, low: float, high: float) -> Figure:
     columns = 1 + min(count, _CHANNELS)
     starts = range(0, count, _CHANNELS)
     figure, panels = _figure(picture, columns, 1.25, (1.25 * columns + 0.6, 0.9), len(starts))
-    for line, (start, view) in zip(panels, product(starts, VIEWS), strict=True):
-        channels = picture.features[start : start + _CHANNELS]
-        _show(line[0], picture, view, picture.image, picture.spacing, picture.focus, **GREY)
-        line[0].set_ylabel(view.name, fontsize=8)
-        for axes, channel in zip(line[1:], channels, strict=False):
-            _show(axes, picture, view, channel, picture.feature_spacing, picture.focus, vmin=low, vmax=high)
-        for axes in line[1 + len(channels) :]:
-            axes.set_visible(False)
-        if view is VIEWS[0]:
-            titles = ["image", *(f"channel {start + n}" for n in range(len(channels)))]
-            for axes, title in zip(line, titles, strict=False):
-                axes.set_title(title, fontsize=8)
+    for axes in panels.flat:
+        axes.set_visible(False)  # the last block may have columns to spare
+    for block, start in zip(panels.reshape(-1, len(VIEWS), columns), starts, strict=True):
+        _draw_column(block[:, 0], picture, "image", picture.image, picture.grid, size=8, **GREY)
+        for axes, view in zip(block[:, 0], VIEWS, strict=True):
+            axes.set_ylabel(view.name, fontsize=8)
+        for column, channel in zip(block.T[1:], range(start, count), strict=False):
+            values = picture.features[channel]
+            title = f"channel {channel}"
+            _draw_column(column, picture, title, values, picture.feature_grid, size=8, vmin=low, vmax=high)
     bar = figure.colorbar(_scale(low, high), ax=panels, shrink=0.5, aspect=40, pad=0.01)
     bar.set_label("feature value (no unit)", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -78,12 +82,9 @@ def draw_channels(picture: FeaturePicture, low: float, high: float) -> Figure:
 def draw_colours(pictures: Sequence[FeaturePicture]) -> Figure:
     """Each image beside its features in the common colours."""
     figure, panels = _figure(pictures[0], 2 * len(pictures), 2.2, (4.6 * len(pictures) + 0.4, 0.7))
-    for picture, (left, right) in zip(pictures, panels.T.reshape(-1, 2, len(VIEWS)), strict=True):
-        for image, colours, view in zip(left, right, VIEWS, strict=True):
-            _show(image, picture, view, picture.image, picture.spacing, picture.focus, **GREY)
-            _show(colours, picture, view, picture.colours, picture.feature_spacing, picture.focus)
-        left[0].set_title(picture.title, fontsize=9)
-        right[0].set_title("features, common colours", fontsize=9)
+    for picture, left, right in zip(pictures, panels.T[::2], panels.T[1::2], strict=True):
+        _draw_column(left, picture, picture.title, picture.image, picture.grid, **GREY)
+        _draw_column(right, picture, "features, common colours", picture.colours, picture.feature_grid)
     _name_edges(panels)
     return figure
 
@@ -130,17 +131,14 @@ def draw_similarity(
         alike: (i, j, k) on the target's feature grid, in [0, 1].
     """
     figure, panels = _figure(source, 3, 2.3, (7.6, 0.7))
-    heat: dict[str, Any] = {"vmin": 0, "vmax": 1}
-    columns = (
-        (f"{source.title}\nthe point", source, source.image, source.spacing, point, GREY),
-        (f"{target.title}\nits best match", target, target.image, target.spacing, match, GREY),
-        ("features there:\nsimilarity to the point", target, alike, target.feature_spacing, match, heat),
-    )
-    for column, (title, picture, volume, spacing, place, style) in zip(panels.T, columns, strict=True):
+    left, middle, right = panels.T
+    _draw_column(left, source, f"{source.title}\nthe point", source.image, source.grid, point, **GREY)
+    _draw_column(middle, target, f"{target.title}\nits best match", target.image, target.grid, match, **GREY)
+    title = "features there:\nsimilarity to the point"
+    _draw_column(right, target, title, alike, target.feature_grid, match, vmin=0, vmax=1)
+    for column, place in ((left, point), (middle, match), (right, match)):
         for axes, view in zip(column, VIEWS, strict=True):
-            _show(axes, picture, view, volume, spacing, place, **style)
             axes.plot(place[view.across], place[view.up], "+", color=_POINT, markersize=13, markeredgewidth=2)
-        column[0].set_title(title, fontsize=9)
     _name_edges(panels)
     bar = figure.colorbar(_scale(0, 1), ax=panels, shrink=0.6, pad=0.01)
     bar.set_label("similarity, exp(−d² / median d²) (no unit)", fontsize=9)
@@ -150,31 +148,32 @@ def draw_similarity(
 def _figure(
     picture: FeaturePicture, columns: int, scale: float, size: tuple[float, float], repeats: int = 1
 ) -> tuple[Figure, NDArray[Any]]:
-    """A figure and its panels (rows, columns), with a row for each of the ``VIEWS``.
+    """A figure and its panels (rows, columns), with a row for each of the ``VIEWS``, ``repeats`` times.
 
-    Args:
-        picture: gives the shape of the planes.
-        columns: their number.
-        scale: inches of height of a square plane.
-        size: inches, the width of the figure and the height that it needs beside the planes.
-        repeats: how often the rows are repeated.
+    In inches, ``scale`` is the height of a square plane, and ``size`` the width of the figure and its further height.
     """
-    heights = row_heights(picture.image.shape, picture.spacing) * repeats
+    heights = row_heights(picture.grid.shape, picture.grid.spacing.tolist()) * repeats
     figure = Figure(figsize=(size[0], scale * sum(heights) + size[1]), layout="constrained", dpi=110)
     return figure, figure.subplots(len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
 
 
-def _show(
-    axes: Axes,
+def _draw_column(
+    column: NDArray[Any],
     picture: FeaturePicture,
-    view: View,
+    title: str,
     volume: Tensor,
-    spacing: Sequence[float],
-    place: Sequence[float],
+    grid: Grid,
+    place: Sequence[float] | None = None,
+    size: int = 9,
     **style: Any,
 ) -> None:
-    show_plane(axes, volume, spacing, view, float(place[view.normal]), **style)
-    frame_plane(axes, picture.image.shape, picture.spacing, view)
+    """The ``VIEWS`` of a volume, through a place in mm from the centre, in the frame of the picture's image."""
+    focus = picture.focus if place is None else place
+    for axes, view in zip(column, VIEWS, strict=True):
+        axes.set_visible(True)
+        show_plane(axes, volume, grid.spacing.tolist(), view, float(focus[view.normal]), **style)
+        frame_plane(axes, picture.grid.shape, picture.grid.spacing.tolist(), view)
+    column[0].set_title(title, fontsize=size)
 
 
 def _name_edges(panels: NDArray[Any]) -> None:

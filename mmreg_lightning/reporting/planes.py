@@ -42,7 +42,7 @@ CORONAL = View("coronal", 1, 0, 2, "R", "L", "S", "I")
 SAGITTAL = View("sagittal", 0, 1, 2, "A", "P", "S", "I")
 VIEWS = (AXIAL, CORONAL, SAGITTAL)
 
-GREY = {"cmap": "gray", "vmin": 0, "vmax": 1}
+GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
 """Style of an image in [0, 1]."""
 
 
