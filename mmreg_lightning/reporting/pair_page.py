@@ -84,12 +84,8 @@ def _page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str])
         coarse["confidence"] = picture.confidence[None]
     data["volumes"] |= _deformation(picture)
     data["volumes"] |= {name: pack_coarse(values, picture.feature_spacing) for name, values in coarse.items()}
-    return {
-        **data,
-        "views": [asdict(view) for view in VIEWS],
-        "octaves": _OCTAVES,
-        "displacement_limit": picture.displacement_limit,
-    }
+    views = [asdict(view) for view in VIEWS]
+    return data | {"views": views, "octaves": _OCTAVES, "displacement_limit": picture.displacement_limit}
 
 
 def _deformation(picture: PairPicture) -> dict[str, Any]:

@@ -114,6 +114,25 @@ def test_every_mode_draws_something_else_and_nothing_is_fetched(
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
 
 
+def test_the_slider_moves_the_point_only_in_its_image(open_page: Callable[[list[FeaturePicture]], Any]) -> None:
+    from selenium.webdriver import Keys
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    driver = open_page(scenes())
+    click_voxel(driver, "axial0", (6, 24), (12, 20))
+    before = numbers(driver, 0), numbers(driver, 1)
+    # Another slice of the other image: the point and its match stay as they are.
+    driver.find_element("css selector", "#axial1 input").send_keys(Keys.HOME)
+    WebDriverWait(driver, 20).until(
+        lambda _: "slice 1 of" in driver.find_element("css selector", "#axial1 output").text
+    )
+    assert (numbers(driver, 0), numbers(driver, 1)) == before
+    # Another slice of its own image moves it, by two voxels into the next feature voxel.
+    driver.find_element("css selector", "#axial0 input").send_keys(Keys.ARROW_RIGHT * 2)
+    wanted = world((3 + SHIFT[0], 6 + SHIFT[1], 5 + SHIFT[2]))
+    WebDriverWait(driver, 20).until(lambda _: numbers(driver, 1)["best match, mm"] == wanted)
+
+
 def test_one_image_without_labels(open_page: Callable[[list[FeaturePicture]], Any]) -> None:
     driver = open_page(scenes(labels=False)[:1])
     click_voxel(driver, "axial0", (6, 24), (12, 20))

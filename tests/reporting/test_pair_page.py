@@ -279,6 +279,32 @@ def test_planes_follow_a_click(open_page: Callable[[PairPicture], Page], picture
     assert page.colour("axial") == [180, 180, 180]
 
 
+def test_keys_and_sliders_move_the_crosshair(open_page: Callable[[PairPicture], Page], picture: PairPicture) -> None:
+    from selenium.webdriver import Keys
+
+    page = open_page(without_labels(picture))
+    page.click_voxel("axial", (6, 24), (15, 20))
+    canvas = page.find("#axial canvas")
+    # The left of the screen is the patient's right, where I rises.
+    keys = {
+        Keys.ARROW_LEFT: (7, 15, 8),
+        Keys.ARROW_UP: (7, 16, 8),
+        Keys.PAGE_UP: (7, 16, 9),
+        Keys.ARROW_RIGHT: (6, 16, 9),
+        Keys.ARROW_DOWN: (6, 15, 9),
+        Keys.PAGE_DOWN: (6, 15, 8),
+        Keys.ARROW_UP * 9: (6, 19, 8),  # not beyond the last voxel
+    }
+    for key, voxel in keys.items():
+        canvas.send_keys(key)
+        page.settle()
+        assert page.text("position") == position(*voxel)
+    page.find("#sagittal input").send_keys(Keys.HOME)
+    page.settle()
+    assert page.text("position") == position(0, 19, 8)
+    assert page.find("#sagittal output").text == "slice 1 of 24"
+
+
 def test_right_is_on_the_left_and_up_is_up(open_page: Callable[[PairPicture], Page], picture: PairPicture) -> None:
     page = open_page(without_labels(picture))
     page.choose('input[value="fixed"]')
