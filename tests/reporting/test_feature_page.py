@@ -45,7 +45,7 @@ def open_page(driver: Any, tmp_path: Path) -> Callable[[list[FeaturePicture]], A
         driver.get_log("browser"), driver.get_log("performance")
         driver.get(path.as_uri())
         wait = WebDriverWait(driver, 20, poll_frequency=0.05)
-        wait.until(lambda _: driver.find_element("css selector", "#numbers0 dd").text)
+        wait.until(lambda _: numbers(driver, 0))
         return driver
 
     return write_and_open
@@ -65,9 +65,10 @@ def click_voxel(driver: Any, figure: str, across: tuple[int, int], up: tuple[int
 
 
 def numbers(driver: Any, scene: int) -> dict[str, str]:
-    names, values = (
-        [e.text for e in driver.find_elements("css selector", f"#numbers{scene} {tag}")] for tag in ("dt", "dd")
-    )
+    """What the page says about a scene, read in one step: a redraw replaces the elements."""
+    script = "const texts = (tag) => Array.from(document.querySelectorAll(tag), (e) => e.innerText);"
+    script += "return [texts(arguments[0] + ' dt'), texts(arguments[0] + ' dd')];"
+    names, values = driver.execute_script(script, f"#numbers{scene}")
     return dict(zip(names, values, strict=True))
 
 
