@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from mmreg_lightning.reporting.feature_figures import (
     draw_effects,
     draw_similarity,
 )
-from mmreg_lightning.reporting.feature_page import Scene, write_feature_page
+from mmreg_lightning.reporting.feature_page import write_feature_page
 from mmreg_lightning.reporting.pages import figure_png
 
 _PARTS = ("features.nii.gz", "colours.nii.gz", "channels.png")
@@ -96,9 +96,11 @@ def write_maps(folder: Path, mapped: Mapped, command: str | None) -> dict[str, A
     ]
     if command:
         notes.append(f"Command: {command}")
+    # The page opens at the point that the similarity is of.
+    first_shown = pictures[0] if mapped.alike is None else replace(pictures[0], point=mapped.alike.world)
     write_feature_page(
         folder / "features.html",
-        _scenes(mapped, colours),
+        [first_shown, *pictures[1:]],
         " and ".join(f"{p.title}" for p in pictures) + ": features",
         notes,
         mapped.label_names,
@@ -168,23 +170,6 @@ def _numbers(alike: Similarity) -> dict[str, Any]:
     }
 
 
-def _scenes(mapped: Mapped, colours: Sequence[torch.Tensor]) -> list[Scene]:
-    points = [None if mapped.alike is None else mapped.alike.world, None]
-    return [
-        Scene(
-            _title(image),
-            image.shown,
-            image.volume.grid,
-            image.features,
-            image.grid,
-            colour,
-            None if image.labels is None else image.labels.data[0],
-            _focus(image) if point is None else point,
-        )
-        for image, colour, point in zip(mapped.images, colours, points, strict=False)
-    ]
-
-
 def _focus(image: MappedImage) -> np.ndarray:
     """World RAS mm: the middle of the labels, else of the image."""
     grid = image.volume.grid
@@ -195,16 +180,9 @@ def _focus(image: MappedImage) -> np.ndarray:
 
 
 def _picture(image: MappedImage, colours: torch.Tensor) -> FeaturePicture:
+    labels = None if image.labels is None else image.labels.data[0]
     grid = image.volume.grid
-    return FeaturePicture(
-        _title(image),
-        image.shown,
-        grid.spacing.tolist(),
-        image.features,
-        image.grid.spacing.tolist(),
-        colours,
-        (grid.direction.T @ (_focus(image) - grid.center)).tolist(),
-    )
+    return FeaturePicture(_title(image), image.shown, grid, image.features, image.grid, colours, labels, _focus(image))
 
 
 def _title(image: MappedImage) -> str:

@@ -15,8 +15,9 @@ from mmreg_lightning.files import atomic_path
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.reporting.pages import Table
 from mmreg_lightning.reporting.pair_figure import PairPicture, draw_pair
-from mmreg_lightning.reporting.pair_page import Table, write_page
+from mmreg_lightning.reporting.pair_page import write_page
 
 if TYPE_CHECKING:
     from mmreg_lightning.registration.result import Result
@@ -57,10 +58,11 @@ def write_html(path: str | os.PathLike[str], result: Result, picture: PairPictur
     tables = score_tables(result.scores, result.watch.seconds)
     if confidence is not None:
         rows = [
-            ("Confidence (expected Dice)", f"{confidence.case:.2f}"),
-            ("Doubtful, % of what there is to align", f"{100 * confidence.doubtful:.1f}"),
+            ["", "value"],
+            ["Confidence (expected Dice)", f"{confidence.case:.2f}"],
+            ["Doubtful, % of what there is to align", f"{100 * confidence.doubtful:.1f}"],
         ]
-        tables.insert(1, Table("Confidence", ("", "value"), rows))
+        tables.insert(1, ("Confidence", rows))
         sentence = confidence.sentence()
         if sentence is not None:
             notes.insert(0, f"{sentence[0].upper()}{sentence[1:]}.")
@@ -68,35 +70,39 @@ def write_html(path: str | os.PathLike[str], result: Result, picture: PairPictur
     write_page(path, picture, grid, _title(result), tables, notes, settings.label_names)
 
 
-def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[Table]:
+def score_tables(scores: Scores, seconds: Mapping[str, float]) -> list[tuple[str, Table]]:
     """The numbers of a registration as text: the measures, Dice of each organ where there are labels, seconds.
 
     Args:
         scores: what was measured; what was not is left out.
         seconds: by stage.
+
+    Returns:
+        Heading and rows of each table.
     """
-    measures = []
+    header = ["", "before", "after"]
+    measures = [header]
     organs = []
     if scores.dice_before is not None and scores.dice_after is not None:
         before, after = scores.dice_before, scores.dice_after
-        measures.append((f"Dice, mean of {_labels(after)}", f"{before['mean']:.3f}", f"{after['mean']:.3f}"))
+        measures.append([f"Dice, mean of {_labels(after)}", f"{before['mean']:.3f}", f"{after['mean']:.3f}"])
         organs = [
-            (name, _number(before["per_label"][name], 3), _number(value, 3))
+            [name, _number(before["per_label"][name], 3), _number(value, 3)]
             for name, value in after["per_label"].items()
         ]
     if scores.tre_mm_before is not None and scores.tre_mm_after is not None:
-        measures.append(("Landmark error (TRE), mm", f"{scores.tre_mm_before:.2f}", f"{scores.tre_mm_after:.2f}"))
+        measures.append(["Landmark error (TRE), mm", f"{scores.tre_mm_before:.2f}", f"{scores.tre_mm_after:.2f}"])
     total = sum(seconds.values())
     measures += [
-        ("Folds, % of voxels", _NONE, f"{scores.folds_percent:.3f}"),
-        ("SD of log J", _NONE, f"{scores.sdlogj:.3f}"),
-        ("Seconds until this report", _NONE, f"{total:.1f}"),
+        ["Folds, % of voxels", _NONE, f"{scores.folds_percent:.3f}"],
+        ["SD of log J", _NONE, f"{scores.sdlogj:.3f}"],
+        ["Seconds until this report", _NONE, f"{total:.1f}"],
     ]
-    tables = [Table("Measures", ("", "before", "after"), measures)]
+    tables = [("Measures", measures)]
     if organs:
-        tables.append(Table("Dice of each organ", ("", "before", "after"), organs))
-    stages = [(name.replace("_", " "), f"{value:.1f}") for name, value in seconds.items()]
-    tables.append(Table("Seconds by stage", ("", "s"), stages))
+        tables.append(("Dice of each organ", [header, *organs]))
+    stages = [[name.replace("_", " "), f"{value:.1f}"] for name, value in seconds.items()]
+    tables.append(("Seconds by stage", [["", "s"], *stages]))
     return tables
 
 

@@ -1,22 +1,24 @@
-"""Still pictures of features: channels, common colours, effect sizes, similarity to a point."""
+"""Figures of features: channels, common colours, effect sizes, similarity to a point."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmreg_lightning.reporting.planes import VIEWS, View, cut, extent
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.reporting.pages import COLOURS
+from mmreg_lightning.reporting.planes import GREY, VIEWS, frame_plane, row_heights, show_plane
 
-_COLUMNS = 9  # panels beside each other: the image and eight channels
-_POINT = "#D55E00"
+_CHANNELS = 8  # in a row of panels, beside the image
+_POINT = COLOURS[5]
 
 
 @dataclass(frozen=True)
@@ -25,51 +27,51 @@ class FeaturePicture:
 
     Attributes:
         title: of the image.
-        image: (I, J, K) in [0, 1].
-        spacing: (3,) of it, mm.
-        features: (C, i, j, k).
-        feature_spacing: (3,) of theirs, mm.
+        image: (I, J, K) in [0, 1] on ``grid``.
+        grid: of the image, in the world.
+        features: (C, i, j, k) on ``feature_grid``.
+        feature_grid: of the features.
         colours: (3, i, j, k) in [0, 1], see ``pca_colours``.
-        focus: (3,) where the planes cross, mm from the centre.
+        labels: (I, J, K) on ``grid``; None if there are none.
+        point: (3,) world RAS mm, where the planes cross; None is the centre.
     """
 
     title: str
     image: Tensor
-    spacing: Sequence[float]
+    grid: Grid
     features: Tensor
-    feature_spacing: Sequence[float]
+    feature_grid: Grid
     colours: Tensor
-    focus: Sequence[float]
+    labels: Tensor | None = None
+    point: NDArray[np.float64] | None = None
+
+    @property
+    def focus(self) -> NDArray[np.float64]:
+        """(3,) where the planes cross, mm from the centre along I, J, K."""
+        return np.zeros(3) if self.point is None else self.grid.direction.T @ (self.point - self.grid.center)
 
 
 def draw_channels(picture: FeaturePicture, low: float, high: float) -> Figure:
-    """Every channel in three planes beside the image, all on one scale.
+    """Every channel in three planes beside the image, all on one colour scale.
 
     Args:
         picture: what to draw.
-        low, high: values of the first and the last colour.
+        low, high: feature values at the ends of the colour scale.
     """
-    channels = len(picture.features)
-    blocks = -(-channels // (_COLUMNS - 1))
-    columns = min(channels + 1, _COLUMNS)
-    heights = _heights(picture) * blocks
-    figure = Figure(figsize=(1.25 * columns + 0.6, 1.25 * sum(heights) + 0.9), layout="constrained", dpi=110)
-    panels = figure.subplots(3 * blocks, columns, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for block in range(blocks):
-        for row, view in enumerate(VIEWS):
-            line = panels[3 * block + row]
-            _grey(line[0], picture, view)
-            line[0].set_ylabel(view.name, fontsize=8)
-            if row == 0:
-                line[0].set_title("image", fontsize=8)
-            for column in range(1, columns):
-                channel = block * (_COLUMNS - 1) + column - 1
-                if channel >= channels:
-                    line[column].set_visible(False)
-                    continue
-                _plane(line[column], picture.features[channel], picture, view, low, high)
-                if row == 0:
-                    line[column].set_title(f"channel {channel}", fontsize=8)
+    count = len(picture.features)
+    columns = 1 + min(count, _CHANNELS)
+    starts = range(0, count, _CHANNELS)
+    figure, panels = _figure(picture, columns, 1.25, (1.25 * columns + 0.6, 0.9), len(starts))
+    for axes in panels.flat:
+        axes.set_visible(False)  # the last block may have columns to spare
+    for block, start in zip(panels.reshape(-1, len(VIEWS), columns), starts, strict=True):
+        _draw_column(block[:, 0], picture, "image", picture.image, picture.grid, size=8, **GREY)
+        for axes, view in zip(block[:, 0], VIEWS, strict=True):
+            axes.set_ylabel(view.name, fontsize=8)
+        for column, channel in zip(block.T[1:], range(start, count), strict=False):
+            values = picture.features[channel]
+            title = f"channel {channel}"
+            _draw_column(column, picture, title, values, picture.feature_grid, size=8, vmin=low, vmax=high)
     bar = figure.colorbar(_scale(low, high), ax=panels, shrink=0.5, aspect=40, pad=0.01)
     bar.set_label("feature value (no unit)", fontsize=8)
     bar.ax.tick_params(labelsize=8)
@@ -79,24 +81,11 @@ def draw_channels(picture: FeaturePicture, low: float, high: float) -> Figure:
 
 def draw_colours(pictures: Sequence[FeaturePicture]) -> Figure:
     """Each image beside its features in the common colours."""
-    heights = _heights(pictures[0])
-    figure = Figure(figsize=(4.6 * len(pictures) + 0.4, 2.2 * sum(heights) + 0.7), layout="constrained", dpi=110)
-    panels = figure.subplots(3, 2 * len(pictures), squeeze=False, gridspec_kw={"height_ratios": heights})
-    for number, picture in enumerate(pictures):
-        for row, view in enumerate(VIEWS):
-            image, colour = panels[row][2 * number : 2 * number + 2]
-            _grey(image, picture, view)
-            edges = extent(picture.colours.shape[1:], picture.feature_spacing, view)
-            position = float(picture.focus[view.normal])
-            plane = cut(picture.colours, view, picture.feature_spacing, position)
-            colour.imshow(plane, origin="lower", extent=edges)
-            _frame(colour, picture, view)
-            if row == 0:
-                image.set_title(picture.title, fontsize=9)
-                colour.set_title("features, common colours", fontsize=9)
-            if number == 0:
-                image.set_ylabel(f"{view.name}\n{view.bottom} – {view.top}", fontsize=9)
-                image.set_xlabel(f"{view.left} – {view.right}", fontsize=9)
+    figure, panels = _figure(pictures[0], 2 * len(pictures), 2.2, (4.6 * len(pictures) + 0.4, 0.7))
+    for picture, left, right in zip(pictures, panels.T[::2], panels.T[1::2], strict=True):
+        _draw_column(left, picture, picture.title, picture.image, picture.grid, **GREY)
+        _draw_column(right, picture, "features, common colours", picture.colours, picture.feature_grid)
+    _name_edges(panels)
     return figure
 
 
@@ -112,7 +101,7 @@ def draw_effects(
         tables: each (channels, organs).
         titles: of the tables.
         organs: names of the columns.
-        order: rows and columns from top and left, see ``clustered_order``.
+        order: order of rows from the top and of columns from the left, see ``clustered_order``.
     """
     rows, columns = order
     limit = max(1.0, float(np.nanpercentile(np.abs(np.stack(tables)), 98)))
@@ -134,67 +123,64 @@ def draw_effects(
 def draw_similarity(
     source: FeaturePicture, point: Sequence[float], target: FeaturePicture, alike: Tensor, match: Sequence[float]
 ) -> Figure:
-    """A point in one image, and how alike the other image's features are to those there.
+    """A point in one image, and the similarity of the other image's features to those at the point.
 
     Args:
         source, target: the two images.
         point, match: (3,) mm from the centre of their image: the point, and its best match.
         alike: (i, j, k) on the target's feature grid, in [0, 1].
     """
-    heights = _heights(source)
-    figure = Figure(figsize=(7.6, 2.3 * sum(heights) + 0.7), layout="constrained", dpi=110)
-    panels = figure.subplots(3, 3, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for row, view in enumerate(VIEWS):
-        left, middle, right = panels[row]
-        for axes, picture, place in ((left, source, point), (middle, target, match)):
-            plane = cut(picture.image, view, picture.spacing, float(place[view.normal]))
-            edges = extent(picture.image.shape, picture.spacing, view)
-            axes.imshow(plane, cmap="gray", vmin=0, vmax=1, origin="lower", extent=edges)
-        edges = extent(alike.shape, target.feature_spacing, view)
-        plane = cut(alike, view, target.feature_spacing, float(match[view.normal]))
-        right.imshow(plane, cmap="viridis", vmin=0, vmax=1, origin="lower", extent=edges)
-        for axes, picture, place in ((left, source, point), (middle, target, match), (right, target, match)):
+    figure, panels = _figure(source, 3, 2.3, (7.6, 0.7))
+    left, middle, right = panels.T
+    _draw_column(left, source, f"{source.title}\nthe point", source.image, source.grid, point, **GREY)
+    _draw_column(middle, target, f"{target.title}\nits best match", target.image, target.grid, match, **GREY)
+    title = "features there:\nsimilarity to the point"
+    _draw_column(right, target, title, alike, target.feature_grid, match, vmin=0, vmax=1)
+    for column, place in ((left, point), (middle, match), (right, match)):
+        for axes, view in zip(column, VIEWS, strict=True):
             axes.plot(place[view.across], place[view.up], "+", color=_POINT, markersize=13, markeredgewidth=2)
-            _frame(axes, picture, view)
-        left.set_ylabel(f"{view.name}\n{view.bottom} – {view.top}", fontsize=9)
-        left.set_xlabel(f"{view.left} – {view.right}", fontsize=9)
-        if row == 0:
-            left.set_title(f"{source.title}\nthe point", fontsize=9)
-            middle.set_title(f"{target.title}\nits best match", fontsize=9)
-            right.set_title("features there:\nsimilarity to the point", fontsize=9)
+    _name_edges(panels)
     bar = figure.colorbar(_scale(0, 1), ax=panels, shrink=0.6, pad=0.01)
     bar.set_label("similarity, exp(−d² / median d²) (no unit)", fontsize=9)
     return figure
 
 
-def _heights(picture: FeaturePicture) -> list[float]:
-    size = np.array(picture.image.shape) * np.asarray(picture.spacing)
-    return [float(min(max(size[v.up] / size[v.across], 0.35), 2.0)) for v in VIEWS]
+def _figure(
+    picture: FeaturePicture, columns: int, scale: float, size: tuple[float, float], repeats: int = 1
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure and its panels (rows, columns), with a row for each of the ``VIEWS``, ``repeats`` times.
+
+    In inches, ``scale`` is the height of a square plane, and ``size`` the width of the figure and its further height.
+    """
+    heights = row_heights(picture.grid.shape, picture.grid.spacing.tolist()) * repeats
+    figure = Figure(figsize=(size[0], scale * sum(heights) + size[1]), layout="constrained", dpi=110)
+    return figure, figure.subplots(len(heights), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
 
 
-def _grey(axes: Axes, picture: FeaturePicture, view: View) -> None:
-    plane = cut(picture.image, view, picture.spacing, float(picture.focus[view.normal]))
-    edges = extent(picture.image.shape, picture.spacing, view)
-    axes.imshow(plane, cmap="gray", vmin=0, vmax=1, origin="lower", extent=edges)
-    _frame(axes, picture, view)
+def _draw_column(
+    column: NDArray[Any],
+    picture: FeaturePicture,
+    title: str,
+    volume: Tensor,
+    grid: Grid,
+    place: Sequence[float] | None = None,
+    size: int = 9,
+    **style: Any,
+) -> None:
+    """The ``VIEWS`` of a volume, through a place in mm from the centre, in the frame of the picture's image."""
+    focus = picture.focus if place is None else place
+    for axes, view in zip(column, VIEWS, strict=True):
+        axes.set_visible(True)
+        show_plane(axes, volume, grid.spacing.tolist(), view, float(focus[view.normal]), **style)
+        frame_plane(axes, picture.grid.shape, picture.grid.spacing.tolist(), view)
+    column[0].set_title(title, fontsize=size)
 
 
-def _plane(axes: Axes, channel: Tensor, picture: FeaturePicture, view: View, low: float, high: float) -> None:
-    plane = cut(channel, view, picture.feature_spacing, float(picture.focus[view.normal]))
-    edges = extent(channel.shape, picture.feature_spacing, view)
-    axes.imshow(plane, cmap="viridis", vmin=low, vmax=high, origin="lower", extent=edges)
-    _frame(axes, picture, view)
+def _name_edges(panels: NDArray[Any]) -> None:
+    for axes, view in zip(panels[:, 0], VIEWS, strict=True):
+        axes.set_ylabel(f"{view.name}\n{view.bottom} – {view.top}", fontsize=9)
+        axes.set_xlabel(f"{view.left} – {view.right}", fontsize=9)
 
 
 def _scale(low: float, high: float) -> ScalarMappable:
     return ScalarMappable(Normalize(low, high), "viridis")
-
-
-def _frame(axes: Axes, picture: FeaturePicture, view: View) -> None:
-    left, right, bottom, top = extent(picture.image.shape, picture.spacing, view)
-    axes.set_xlim(right, left)  # both horizontal axes rise to the picture's left
-    axes.set_ylim(bottom, top)
-    axes.set_aspect("equal")
-    axes.set_facecolor("black")
-    axes.set_xticks([])
-    axes.set_yticks([])

@@ -1,13 +1,18 @@
-"""Planes through RAS+ volumes, as radiologists look at them."""
+"""Planes through RAS+ volumes as radiologists look at them, and how figures draw them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 
 @dataclass(frozen=True)
@@ -16,10 +21,10 @@ class View:
 
     Attributes:
         name: of the plane.
-        normal: the axis (0 is I, to the right; 1 is J, to the front; 2 is K, upward) that it is perpendicular to.
-        across, up: the axes that are shown horizontally and vertically.
-        left, right, top, bottom: what the picture's edges are called. The patient's right is on the left, and
-            anterior is on the left of sagittal planes.
+        normal: the axis perpendicular to the plane (0 is I, to the right; 1 is J, to the front; 2 is K, upward).
+        across, up: the axes shown horizontally and vertically.
+        left, right, top, bottom: names of the picture's edges. The patient's right is on the left, and anterior is on
+            the left of sagittal planes.
     """
 
     name: str
@@ -36,6 +41,9 @@ AXIAL = View("axial", 2, 0, 1, "R", "L", "A", "P")
 CORONAL = View("coronal", 1, 0, 2, "R", "L", "S", "I")
 SAGITTAL = View("sagittal", 0, 1, 2, "A", "P", "S", "I")
 VIEWS = (AXIAL, CORONAL, SAGITTAL)
+
+GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+"""Style of an image in [0, 1]."""
 
 
 def cut(volume: Tensor, view: View, spacing: Sequence[float], position: float) -> NDArray:
@@ -63,7 +71,38 @@ def cut(volume: Tensor, view: View, spacing: Sequence[float], position: float) -
 def extent(shape: Sequence[int], spacing: Sequence[float], view: View) -> tuple[float, float, float, float]:
     """Edges (first column, last column, first row, last row) of a plane, mm from the centre of the field of view.
 
-    For ``imshow(..., origin="lower", extent=...)``. Grids of other spacing about the same centre match.
+    Grids of different spacing about the same centre match.
     """
     half = [n * s / 2 for n, s in zip(shape, spacing, strict=True)]
     return -half[view.across], half[view.across], -half[view.up], half[view.up]
+
+
+def show_plane(
+    axes: Axes, volume: Tensor, spacing: Sequence[float], view: View, position: float, **style: Any
+) -> AxesImage:
+    """Draw a plane, in millimetres from the centre of the field of view.
+
+    Args:
+        axes: where to draw.
+        volume, spacing, view, position: see ``cut``; the three channels of a (3, I, J, K) are red, green, blue.
+        style: arguments of ``imshow``.
+    """
+    plane = cut(volume, view, spacing, position)
+    return axes.imshow(plane, origin="lower", extent=extent(volume.shape[-3:], spacing, view), **style)
+
+
+def frame_plane(axes: Axes, shape: Sequence[int], spacing: Sequence[float], view: View) -> None:
+    """Limits of a plane of a grid, black outside the images, no ticks."""
+    left, right, bottom, top = extent(shape, spacing, view)
+    axes.set_xlim(right, left)  # both horizontal axes rise to the picture's left
+    axes.set_ylim(bottom, top)
+    axes.set_aspect("equal")
+    axes.set_facecolor("black")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def row_heights(shape: Sequence[int], spacing: Sequence[float]) -> list[float]:
+    """Height over width of each of the ``VIEWS`` of a grid; very flat and very high planes are bounded."""
+    size = [n * s for n, s in zip(shape, spacing, strict=True)]
+    return [min(max(size[view.up] / size[view.across], 0.35), 2.0) for view in VIEWS]

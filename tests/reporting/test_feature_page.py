@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.reporting.feature_page import Scene, write_feature_page
+from mmreg_lightning.reporting.feature_figures import FeaturePicture
+from mmreg_lightning.reporting.feature_page import write_feature_page
 
 SHAPE = (24, 20, 16)
 AFFINE = np.array([[3.0, 0, 0, -30], [0, 3.0, 0, 20], [0, 0, 3.0, 5], [0, 0, 0, 1]])
 SHIFT = (2, -1, 1)  # feature voxels
 
 
-def scenes(labels: bool = True) -> list[Scene]:
+def scenes(labels: bool = True) -> list[FeaturePicture]:
     """Two images whose features are the same noise, in the second one moved by ``SHIFT``."""
     torch.manual_seed(0)
     grid = Grid(SHAPE, AFFINE)
@@ -30,21 +31,21 @@ def scenes(labels: bool = True) -> list[Scene]:
     for name, own in (("MR <a>", features), ("CT b", features.roll(SHIFT, (1, 2, 3)))):
         image = torch.rand(SHAPE)
         shown = organ if labels else None
-        found.append(Scene(name, image, grid, own, grid.pooled(2), torch.rand(3, 12, 10, 8), shown))
+        found.append(FeaturePicture(name, image, grid, own, grid.pooled(2), torch.rand(3, 12, 10, 8), shown))
     return found
 
 
 @pytest.fixture
-def open_page(driver: Any, tmp_path: Path) -> Callable[[list[Scene]], Any]:
+def open_page(driver: Any, tmp_path: Path) -> Callable[[list[FeaturePicture]], Any]:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    def write_and_open(shown: list[Scene]) -> Any:
+    def write_and_open(shown: list[FeaturePicture]) -> Any:
         path = tmp_path / "features.html"
         write_feature_page(path, shown, "a < b", ["A note."], {3: "liver"})
         driver.get_log("browser"), driver.get_log("performance")
         driver.get(path.as_uri())
         wait = WebDriverWait(driver, 20, poll_frequency=0.05)
-        wait.until(lambda _: driver.find_element("css selector", "#numbers0 dd").text)
+        wait.until(lambda _: numbers(driver, 0))
         return driver
 
     return write_and_open
@@ -64,9 +65,10 @@ def click_voxel(driver: Any, figure: str, across: tuple[int, int], up: tuple[int
 
 
 def numbers(driver: Any, scene: int) -> dict[str, str]:
-    names, values = (
-        [e.text for e in driver.find_elements("css selector", f"#numbers{scene} {tag}")] for tag in ("dt", "dd")
-    )
+    """What the page says about a scene, read in one step: a redraw replaces the elements."""
+    script = "const texts = (tag) => Array.from(document.querySelectorAll(tag), (e) => e.innerText);"
+    script += "return [texts(arguments[0] + ' dt'), texts(arguments[0] + ' dd')];"
+    names, values = driver.execute_script(script, f"#numbers{scene}")
     return dict(zip(names, values, strict=True))
 
 
@@ -76,7 +78,7 @@ def world(feature_voxel: tuple[int, int, int]) -> str:
     return ", ".join(f"{ends[int(x < 0)]} {abs(x):.1f}" for ends, x in zip(("RL", "AP", "SI"), place, strict=True))
 
 
-def test_a_click_finds_the_same_features_in_the_other_image(open_page: Callable[[list[Scene]], Any]) -> None:
+def test_a_click_finds_the_same_features_in_the_other_image(open_page: Callable[[list[FeaturePicture]], Any]) -> None:
     driver = open_page(scenes())
     assert driver.find_element("css selector", "h1").text == "a < b"
     # The axial plane first shows k = 8, feature voxel 4; click on feature voxel (3, 6).
@@ -92,7 +94,9 @@ def test_a_click_finds_the_same_features_in_the_other_image(open_page: Callable[
     assert numbers(driver, 0)["best match, mm"] == world((8 - SHIFT[0], 6, 5 - SHIFT[2]))
 
 
-def test_every_mode_draws_something_else_and_nothing_is_fetched(open_page: Callable[[list[Scene]], Any]) -> None:
+def test_every_mode_draws_something_else_and_nothing_is_fetched(
+    open_page: Callable[[list[FeaturePicture]], Any],
+) -> None:
     from selenium.webdriver.support.select import Select
 
     driver = open_page(scenes())
@@ -111,7 +115,26 @@ def test_every_mode_draws_something_else_and_nothing_is_fetched(open_page: Calla
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
 
 
-def test_one_image_without_labels(open_page: Callable[[list[Scene]], Any]) -> None:
+def test_the_slider_moves_the_point_only_in_its_image(open_page: Callable[[list[FeaturePicture]], Any]) -> None:
+    from selenium.webdriver import Keys
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    driver = open_page(scenes())
+    click_voxel(driver, "axial0", (6, 24), (12, 20))
+    before = numbers(driver, 0), numbers(driver, 1)
+    # Another slice of the other image: the point and its match stay as they are.
+    driver.find_element("css selector", "#axial1 input").send_keys(Keys.HOME)
+    WebDriverWait(driver, 20).until(
+        lambda _: "slice 1 of" in driver.find_element("css selector", "#axial1 output").text
+    )
+    assert (numbers(driver, 0), numbers(driver, 1)) == before
+    # Another slice of its own image moves it, by two voxels into the next feature voxel.
+    driver.find_element("css selector", "#axial0 input").send_keys(Keys.ARROW_RIGHT * 2)
+    wanted = world((3 + SHIFT[0], 6 + SHIFT[1], 5 + SHIFT[2]))
+    WebDriverWait(driver, 20).until(lambda _: numbers(driver, 1)["best match, mm"] == wanted)
+
+
+def test_one_image_without_labels(open_page: Callable[[list[FeaturePicture]], Any]) -> None:
     driver = open_page(scenes(labels=False)[:1])
     click_voxel(driver, "axial0", (6, 24), (12, 20))
     assert numbers(driver, 0)["label"] == "–"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.reporting.pair_figure import PairPicture
-from mmreg_lightning.reporting.pair_page import Table, write_page
+from mmreg_lightning.reporting.pair_page import write_page
 
 SHAPE = (24, 20, 16)
 SPACING = 3.0
@@ -126,7 +126,7 @@ def test_a_fold_is_not_averaged_away(picture: PairPicture, tmp_path: Path) -> No
 def test_text_is_text(picture: PairPicture, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     evil = "<script>alert('{{data}}')</script>&"
-    table = Table(evil, ("", evil), [(evil, evil)])
+    table = (evil, [["", evil], [evil, evil]])
     write_page(path, picture, GRID, evil, [table], [evil], {1: "</script>" + evil})
     page = path.read_text(encoding="utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
@@ -239,7 +239,7 @@ def open_page(driver: Any, tmp_path: Path) -> Callable[[PairPicture], Page]:
             picture,
             GRID,
             "moving <1> & fixed",
-            [Table("Measures", ("", "before", "after"), [("Dice", "0.5", "0.7")])],
+            [("Measures", [["", "before", "after"], ["Dice", "0.5", "0.7"]])],
             ["A note."],
             {1: "liver"},
         )
@@ -277,6 +277,32 @@ def test_planes_follow_a_click(open_page: Callable[[PairPicture], Page], picture
     page.settle()
     assert page.text("position") == position(18, 4, 12)
     assert page.colour("axial") == [180, 180, 180]
+
+
+def test_keys_and_sliders_move_the_crosshair(open_page: Callable[[PairPicture], Page], picture: PairPicture) -> None:
+    from selenium.webdriver import Keys
+
+    page = open_page(without_labels(picture))
+    page.click_voxel("axial", (6, 24), (15, 20))
+    canvas = page.find("#axial canvas")
+    # The left of the screen is the patient's right, where I rises.
+    keys = {
+        Keys.ARROW_LEFT: (7, 15, 8),
+        Keys.ARROW_UP: (7, 16, 8),
+        Keys.PAGE_UP: (7, 16, 9),
+        Keys.ARROW_RIGHT: (6, 16, 9),
+        Keys.ARROW_DOWN: (6, 15, 9),
+        Keys.PAGE_DOWN: (6, 15, 8),
+        Keys.ARROW_UP * 9: (6, 19, 8),  # not beyond the last voxel
+    }
+    for key, voxel in keys.items():
+        canvas.send_keys(key)
+        page.settle()
+        assert page.text("position") == position(*voxel)
+    page.find("#sagittal input").send_keys(Keys.HOME)
+    page.settle()
+    assert page.text("position") == position(0, 19, 8)
+    assert page.find("#sagittal output").text == "slice 1 of 24"
 
 
 def test_right_is_on_the_left_and_up_is_up(open_page: Callable[[PairPicture], Page], picture: PairPicture) -> None:
