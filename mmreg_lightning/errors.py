@@ -1,9 +1,9 @@
-"""The one exception that stands for a mistake of the user's making, and the checks of single values."""
+"""The exception for mistakes of the user, and checks of single values."""
 
 from __future__ import annotations
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input: a file, option or configuration value that cannot be used.
 
     The message is one sentence that names the file or option and its value. The command line prints it to
@@ -12,10 +12,10 @@ class UserError(Exception):
 
 
 def non_negative(name: str, value: object) -> float:
-    """The value of a numeric option.
+    """The value of a numeric option, as a float.
 
     Raises:
-        UserError: it is no number, or below 0.
+        UserError: the value is not a number, or is below 0.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise UserError(f"{name}={value}: must be a number, 0 or more")
@@ -23,10 +23,10 @@ def non_negative(name: str, value: object) -> float:
 
 
 def positive_int(name: str, value: object) -> int:
-    """The value of an option that counts something.
+    """The value of an option that is a count.
 
     Raises:
-        UserError: it is no whole number, or below 1.
+        UserError: the value is not a whole number, or is below 1.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{name}={value}: must be a whole number, 1 or more")

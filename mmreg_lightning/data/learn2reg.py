@@ -102,6 +102,8 @@ class Learn2RegDataset:
             return _read(root, path, content)
         except KeyError as error:
             raise UserError(f"{path} lacks the key {error}") from error
+        except UserError:
+            raise
         except (AttributeError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not laid out as Learn2Reg's descriptions are: {error}") from error
 

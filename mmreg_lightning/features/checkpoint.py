@@ -1,4 +1,4 @@
-"""Loading what a training has learned, without the trainer's library."""
+"""Trained features of a checkpoint, read without PyTorch Lightning."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TrainedModel:
     Not the ``DescentModule`` itself: importing PyTorch Lightning takes longer than registering a small pair.
 
     Attributes:
-        features: with the trained weights, on the CPU, in evaluation mode.
-        hparams: the arguments of ``DescentModule``, plain types.
+        features: extractor with the trained weights, on the CPU, in evaluation mode.
+        hparams: arguments of ``DescentModule``, plain types.
     """
 
     features: LearnedFeatures
@@ -41,19 +41,19 @@ class TrainedModel:
 
     @property
     def label_names(self) -> dict[int, str]:
-        """Organ name of each label id."""
+        """Organ name by label id."""
         return {int(i): name for i, name in self.hparams["label_names"].items()}
 
 
 def load_checkpoint(path: str | Path) -> TrainedModel:
-    """The features of a checkpoint and how they were trained.
+    """Read the features of a checkpoint and the settings of their training.
 
-    Nothing but tensors and plain types is unpickled (``weights_only=True``), and no class is built but those of
-    trusted packages: a checkpoint from elsewhere cannot run code of its own.
+    Only tensors and plain types are unpickled (``weights_only=True``), and only classes of trusted packages are
+    built: a checkpoint from an unknown source cannot run its own code.
 
     Raises:
-        UserError: there is no such file, it is no checkpoint that this version of the package wrote, or it names a
-            class of a package that is not trusted.
+        UserError: the file is missing or damaged, is not a checkpoint of ``mmreg-train``, its features cannot be
+            built, or it names a class of a package that is not trusted.
     """
     file = Path(path)
     if not file.is_file():
@@ -61,13 +61,15 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         hparams = checkpoint["hyper_parameters"]
-        _check_trusted(file, hparams)
+        _check_trusted(hparams)
         features: LearnedFeatures = instantiate(
             hparams["features"], modalities=list(dict.fromkeys(hparams["modalities"]))
         )
         prefix = "features."
         weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         features.load_state_dict(weights)
+    except UserError as error:
+        raise UserError(f"--checkpoint {file}: {error}") from error
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -82,18 +84,16 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
     return TrainedModel(features.eval(), hparams)
 
 
-def _check_trusted(file: Path, hyperparameters: Any) -> None:
+def _check_trusted(hyperparameters: Any) -> None:
     trusted = [*TRUSTED, *filter(None, os.environ.get("MMREG_TRUST", "").split(","))]
     for target in _targets(hyperparameters):
         if not any(target.startswith(f"{package}.") for package in trusted):
             package = target.partition(".")[0]
-            raise UserError(
-                f"--checkpoint {file}: names {target}; if you trust the package {package}, set MMREG_TRUST={package}"
-            )
+            raise UserError(f"names {target}; if you trust the package {package}, set MMREG_TRUST={package}")
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """Every class that a configuration would build."""
+    """``_target_`` of every object that a configuration would build."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield str(node["_target_"])

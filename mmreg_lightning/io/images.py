@@ -188,6 +188,8 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
         if kind.kind not in "iufb":
             raise UserError(f"{file} must hold one real number a voxel, not values of type {kind}")
         array = np.asanyarray(image.dataobj)
+    except UserError:
+        raise
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{file} is not a readable NIfTI image, or is damaged") from error
     if array.ndim < 3 or array.size == 0:
