@@ -19,9 +19,9 @@ from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache, pair_trust
 from mmreg_lightning.data.learn2reg import Learn2RegDataset, PairRecord, check_fits
 from mmreg_lightning.data.pair import pair_files
-from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
+from mmreg_lightning.descent.targets import DescentTargets, paired_targets
 from mmreg_lightning.features.checkpoint import load_checkpoint
-from mmreg_lightning.features.labels import OracleFeatures
+from mmreg_lightning.features.labels import LabelFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json
 from mmreg_lightning.registration.pipeline import register_with
@@ -126,7 +126,7 @@ def compare(
 
 def _tune(
     base: Settings,
-    psi: LabelFeatures,
+    psi: DescentTargets,
     pairs: Sequence[PairRecord],
     caches: Mapping[str, PreprocessingCache],
     ids: Sequence[int],
@@ -167,7 +167,7 @@ def _part(setting: Mapping[str, Any], group: str) -> dict[str, Any]:
 
 @torch.no_grad()
 def _tuning_pair(
-    settings: Settings, pair: tuple[PreparedImage, PreparedImage], psi: LabelFeatures, ids: Sequence[int]
+    settings: Settings, pair: tuple[PreparedImage, PreparedImage], psi: DescentTargets, ids: Sequence[int]
 ) -> TuningPair:
     features: FeatureExtractor = settings.features
     fixed, moving = pair
@@ -197,7 +197,7 @@ def _family_settings(
         fixed, moving = pair
         maps = {base.fixed_modality: fixed.labels[None], base.moving_modality: moving.labels[None]}
         config = {"true_labels": list(ids), "stride": stride}
-        return dataclasses.replace(base, features=OracleFeatures(maps, ids, stride), features_config=config)
+        return dataclasses.replace(base, features=LabelFeatures(maps, ids, stride), features_config=config)
     return base
 
 

@@ -1,4 +1,4 @@
-"""How well the descent of any features agrees with that of the labels, along a registration."""
+"""Agreement of the features' descent with the supervised descent, along a registration."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def descent_agreement(
     levels: Sequence[int],
     steps: int = 3,
 ) -> float:
-    """Mean cosine between the features' and the labels' step over the first steps at each pyramid level.
+    """Mean cosine between the features' step and the target step, over the first steps at each pyramid level.
 
-    The states are those of the features' own coarse-to-fine descent from no displacement, so learned and
-    hand-crafted features are each judged where they lead.
+    The states are those of the features' own coarse-to-fine descent from zero displacement: all features are
+    judged at the states that they lead to.
 
     Args:
         step: the regularised step.
         fixed, moving: (B, C, I, J, K) features.
-        fixed_targets, moving_targets: (B, L, I, J, K) label functions on the same grid.
+        fixed_targets, moving_targets: (B, L, I, J, K) target maps on the same grid.
         levels: pooling factors, coarse to fine.
-        steps: steps a level.
+        steps: number of steps at each level.
     """
     cosines = []
     displacement: Tensor | None = None
-    for f, m, pf, pm in pyramid((fixed, moving, fixed_targets, moving_targets), levels):
+    for f, m, f_targets, m_targets in pyramid((fixed, moving, fixed_targets, moving_targets), levels):
         displacement = carried_displacement(displacement, f)
         for _ in range(steps):
             update = step.update(f, m, displacement)
-            cosines.append(float(mean_cosine(update, step.update(pf, pm, displacement))))
+            cosines.append(float(mean_cosine(update, step.update(f_targets, m_targets, displacement))))
             displacement = step.advance(displacement, update)
     return sum(cosines) / len(cosines)

@@ -1,4 +1,4 @@
-"""Losses on the unrolled descent, and its measure of agreement."""
+"""Losses of the unrolled descent and of the warm-up, and the cosine that measures how well the descent is learned."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning.descent.unrolled import UnrolledStep
+from mmreg_lightning.functional.labels import one_hot
+from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.warp import warp
 
 EPS = 1e-6
 
 
 def mean_cosine(update: Tensor, target: Tensor) -> Tensor:
-    """Cosine between learned and supervised step, averaged over voxels with weight |target|: a scalar in [-1, 1].
+    """Cosine between learned and target step, averaged over voxels with weight |target|: a scalar in [-1, 1].
 
-    It is the number that says whether the features have learned the descent. Voxels in which the learned step
-    vanishes count as 0.
+    A voxel whose learned step is 0 counts as cosine 0.
 
     Args:
         update, target: (B, 3, I, J, K) in voxels.
@@ -29,16 +30,28 @@ def mean_cosine(update: Tensor, target: Tensor) -> Tensor:
     return along.sum() / target.norm(dim=1).sum().clamp_min(EPS)
 
 
+def soft_dice(a: Tensor, b: Tensor) -> Tensor:
+    """Mean soft Dice ``2 sum(a b) / (sum a^2 + sum b^2)`` over the channels that are not empty in both: a scalar.
+
+    Args:
+        a, b: (B, L, I, J, K) in [0, 1].
+    """
+    overlap = 2 * (a * b).flatten(2).sum(2)
+    size = (a.square() + b.square()).flatten(2).sum(2)
+    present = size > EPS
+    return (overlap / size.clamp_min(EPS))[present].mean() if present.any() else a.new_ones(())
+
+
 class DescentLoss(Protocol):
-    """A scalar from the unrolled steps."""
+    """A scalar loss of the unrolled steps."""
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
-        """The loss, averaged over the steps; ``targets`` are the fixed and moving label functions (B, L, I, J, K)."""
+        """The loss, averaged over the steps; ``targets`` are the fixed and moving target maps, (B, L, I, J, K) each."""
         ...
 
 
 class MagnitudeDirectionLoss:
-    """``magnitude * mean|d - d*|_1 / (mean|d*| + eps) + direction * (1 - mean cosine)``.
+    """``magnitude * mean|d - d*|_1 / mean|d*|_1 + direction * (1 - mean cosine)``.
 
     Args:
         magnitude, direction: weights of the two terms.
@@ -50,8 +63,8 @@ class MagnitudeDirectionLoss:
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
         """See ``DescentLoss``."""
-        total = _nothing(steps)
-        for step in _taught(steps):
+        total = _zero(steps)
+        for step in _supervised(steps):
             size = (step.update - step.target).abs().mean() / step.target.abs().mean()
             direction = 1 - mean_cosine(step.update, step.target)
             total = total + self.magnitude * size + self.direction * direction
@@ -59,46 +72,55 @@ class MagnitudeDirectionLoss:
 
 
 class MSELoss:
-    """Mean squared error of the steps in squared voxels, divided by the targets' mean square."""
+    """Mean squared error of the steps, divided by the mean square of the target steps."""
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
         """See ``DescentLoss``."""
-        total = _nothing(steps)
-        for step in _taught(steps):
+        total = _zero(steps)
+        for step in _supervised(steps):
             total = total + (step.update - step.target).square().mean() / step.target.square().mean()
         return total / len(steps)
 
 
 class WarpedLabelDiceLoss:
-    """Soft Dice loss of the label functions warped by the unrolled displacement.
+    """Soft Dice loss of the target maps warped by the unrolled displacement.
 
-    The end-to-end variant of Blendowski, Hansen and Heinrich, Med. Image Anal. 67 (2021) 101822.
+    Source: the end-to-end variant of Blendowski, Hansen and Heinrich, Med. Image Anal. 67 (2021) 101822.
     """
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
         """See ``DescentLoss``."""
         fixed, moving = targets
         losses = [1 - soft_dice(fixed, warp(moving, step.displacement)) for step in steps]
-        return torch.stack(losses).mean() + _nothing(steps)
+        return torch.stack(losses).mean() + _zero(steps)
 
 
-def _taught(steps: Sequence[UnrolledStep]) -> list[UnrolledStep]:
-    """The steps that the labels say anything about: patches without a common organ have no direction to teach."""
+def organ_loss(logits: Tensor, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
+    """The warm-up's loss: cross-entropy plus soft Dice of the first L latent classes against the L organs, a scalar.
+
+    All further classes together stand for the background. Labels are averaged over feature voxels, so the target
+    of a voxel on an organ's border is a mixture.
+
+    Args:
+        logits: (B, C, I / stride, J / stride, K / stride) with C > L.
+        labels: (B, 1, I, J, K) integers.
+        ids: label ids of the L organs, in the order of the channels.
+        stride: image voxels to one voxel of the logits.
+    """
+    organs = len(ids)
+    target = pool(one_hot(labels, ids), stride)
+    background = 1 - target.sum(1, keepdim=True)
+    log_p = logits.log_softmax(dim=1)
+    log_background = log_p[:, organs:].logsumexp(dim=1, keepdim=True)
+    cross_entropy = -(target * log_p[:, :organs]).sum(1, keepdim=True) - background * log_background
+    return cross_entropy.mean() + 1 - soft_dice(log_p[:, :organs].exp(), target)
+
+
+def _supervised(steps: Sequence[UnrolledStep]) -> list[UnrolledStep]:
+    """The steps with a target: patches without a common organ have none."""
     return [step for step in steps if bool(step.target.abs().mean() > EPS)]
 
 
-def _nothing(steps: Sequence[UnrolledStep]) -> Tensor:
-    """A zero with a gradient of zero, so that a batch without anything to learn from can be differentiated."""
+def _zero(steps: Sequence[UnrolledStep]) -> Tensor:
+    """A zero with a gradient of zero, so that a batch without any target can be differentiated."""
     return 0 * steps[-1].displacement.sum()
-
-
-def soft_dice(a: Tensor, b: Tensor) -> Tensor:
-    """Mean soft Dice ``2 sum(a b) / (sum a^2 + sum b^2)`` over the channels that are not empty in either: a scalar.
-
-    Args:
-        a, b: (B, L, I, J, K) in [0, 1].
-    """
-    overlap = 2 * (a * b).flatten(2).sum(2)
-    size = (a.square() + b.square()).flatten(2).sum(2)
-    present = size > EPS
-    return (overlap / size.clamp_min(EPS))[present].mean() if present.any() else a.new_ones(())

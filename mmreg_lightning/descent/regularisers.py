@@ -1,4 +1,4 @@
-"""How one Taylor step, and the displacement that it is added to, are kept smooth."""
+"""Regularisers of the Taylor step and of the displacement that it is added to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class GaussianRegulariser:
 
     Args:
         sigma_update: standard deviation for the update, in voxels of the current grid.
-        sigma_field: the same for the displacement.
+        sigma_field: standard deviation for the displacement, in voxels of the current grid.
+
+    Raises:
+        UserError: a standard deviation is negative.
     """
 
     def __init__(self, sigma_update: float = 1.0, sigma_field: float = 1.0) -> None:
@@ -37,20 +40,23 @@ class GaussianRegulariser:
         self.sigma_field = non_negative("regulariser.sigma_field", sigma_field)
 
     def update(self, system: TaylorSystem, displacement: Tensor) -> Tensor:
-        """``G(sigma_update)`` of the voxel-wise solution; see ``Regulariser``."""
+        """``G(sigma_update)`` of the voxel-wise solution."""
         return gaussian_smooth(solve_symmetric_3x3(*system), self.sigma_update)
 
     def field(self, displacement: Tensor) -> Tensor:
-        """``G(sigma_field)`` of the displacement; see ``Regulariser``."""
+        """``G(sigma_field)`` of the displacement."""
         return gaussian_smooth(displacement, self.sigma_field)
 
 
 class DiffusionRegulariser:
-    """The update minimises the linearised energy plus ``weight * |grad(u + d)|^2`` over the whole grid.
+    """The update minimises ``|J d - r|^2 + alpha^2 |d|^2 + weight |grad(u + d)|^2`` over the whole grid.
 
     Args:
-        weight: lambda of METHOD's `diffusion`, in squared feature values.
-        iterations: of the matrix-free conjugate gradients.
+        weight: weight of the smoothness term, in squared feature values.
+        iterations: number of conjugate gradient iterations.
+
+    Raises:
+        UserError: ``weight`` is negative, or ``iterations`` is below 1.
     """
 
     def __init__(self, weight: float = 0.05, iterations: int = 10) -> None:
@@ -58,21 +64,21 @@ class DiffusionRegulariser:
         self.iterations = positive_int("regulariser.iterations", iterations)
 
     def update(self, system: TaylorSystem, displacement: Tensor) -> Tensor:
-        """Solution of the coupled system; see ``Regulariser``."""
+        """Solution of the coupled system, see ``diffusion_solve``."""
         return diffusion_solve(system.matrix, system.rhs, displacement, self.weight, self.iterations)
 
     def field(self, displacement: Tensor) -> Tensor:
-        """The displacement as it is: its smoothness is part of the update's energy."""
+        """The displacement unchanged: its smoothness is part of the update's energy."""
         return displacement
 
 
 class NoRegulariser:
-    """The voxel-wise solution, unsmoothed."""
+    """The voxel-wise solution, not smoothed."""
 
     def update(self, system: TaylorSystem, displacement: Tensor) -> Tensor:
-        """The voxel-wise solution; see ``Regulariser``."""
+        """The voxel-wise solution."""
         return solve_symmetric_3x3(*system)
 
     def field(self, displacement: Tensor) -> Tensor:
-        """The displacement as it is."""
+        """The displacement unchanged."""
         return displacement

@@ -1,4 +1,4 @@
-"""Where the unrolled steps of a training step start."""
+"""Start displacements of the unrolled steps in training."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from torch import Tensor
 
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.unrolled import descend
+from mmreg_lightning.errors import UserError
 
 
 class StartStates:
-    """A mixture of the states at which a registration may find itself.
+    """A random mixture of three kinds of start displacements.
 
-    Trained from zero or label-descent states only, features look fine by their loss and then drift in a full
-    registration, because the states visited there are those of the features' own descent. So a share of the
-    training steps starts on that path.
+    A registration visits the states of the features' own descent. Features trained only from zero displacement or
+    from the labels' descent have a low loss but drift in a full registration, so a share of the training steps
+    starts on the features' own descent.
 
     Args:
-        zero: share of steps that start from no displacement.
-        labels: share that starts after a few steps of the labels' descent.
-        own: share that starts after some steps of the current features' own descent.
-        max_label_steps: the number of label steps is drawn from 1 to this.
+        zero: share of the training steps that start from zero displacement.
+        labels: share that starts after a few steps of the supervised descent.
+        own: share that starts after some steps of the current features' descent.
+        max_label_steps: the number of supervised steps is drawn from 1 to this.
         max_own_steps: the number of own steps is drawn from 0 to this.
 
     Raises:
-        ValueError: shares are negative or sum to nothing.
+        UserError: a share is negative, or all are 0.
     """
 
     def __init__(
@@ -38,13 +39,13 @@ class StartStates:
     ) -> None:
         shares = {"zero": zero, "labels": labels, "own": own}
         if min(shares.values()) < 0 or sum(shares.values()) <= 0:
-            raise ValueError(f"descent.start_states={shares}: shares must not be negative, nor all zero")
+            raise UserError(f"descent.start_states={shares}: shares must not be negative, nor all zero")
         self.shares = shares
         self.max_label_steps = max_label_steps
         self.max_own_steps = max_own_steps
 
     def draw(self, generator: random.Random) -> str:
-        """One of ``zero``, ``labels``, ``own``, with the shares' probabilities."""
+        """One of ``zero``, ``labels``, ``own``, with the shares as probabilities."""
         return generator.choices(list(self.shares), weights=list(self.shares.values()))[0]
 
     def start(
@@ -56,18 +57,15 @@ class StartStates:
         carried: Tensor,
         generator: random.Random,
     ) -> Tensor:
-        """The displacement to start from, without gradient.
+        """The displacement to start from, (B, 3, I, J, K) in voxels, without gradient.
 
         Args:
-            kind: what ``draw`` gave.
+            kind: result of ``draw``.
             step: the regularised step.
-            features: fixed and moving, each (B, C, I, J, K).
-            targets: fixed and moving label functions, each (B, L, I, J, K).
-            carried: (B, 3, I, J, K) in voxels, where the coarser pyramid level ended.
-            generator: source of the number of steps.
-
-        Returns:
-            (B, 3, I, J, K) in voxels.
+            features: fixed and moving features, (B, C, I, J, K) each.
+            targets: fixed and moving target maps, (B, L, I, J, K) each.
+            carried: (B, 3, I, J, K) in voxels, final displacement of the coarser pyramid level.
+            generator: draws the number of steps.
         """
         if kind == "zero":
             return carried.new_zeros(carried.shape)

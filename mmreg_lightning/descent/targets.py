@@ -1,4 +1,4 @@
-"""Functions of the organ label maps that play the features' part in the supervised descent."""
+"""Targets of the supervised descent: smooth maps of the organ labels that take the place of features."""
 
 from __future__ import annotations
 
@@ -13,61 +13,74 @@ from mmreg_lightning.functional.labels import organ_indicators, signed_distance
 from mmreg_lightning.functional.resize import pool
 
 
-class LabelFeatures(Protocol):
-    """psi of METHOD: organ label maps as feature maps, one channel an organ, values in [0, 1]."""
+class DescentTargets(Protocol):
+    """Turns a label map into target maps, one channel an organ, values in [0, 1]."""
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-        """(B, 1, I, J, K) integer labels to (B, len(ids), I / stride, J / stride, K / stride)."""
+        """Target maps of a label map.
+
+        Args:
+            labels: (B, 1, I, J, K) integers.
+            ids: label ids of the L organs.
+            stride: image voxels to one voxel of the feature grid.
+
+        Returns:
+            (B, L, I / stride, J / stride, K / stride).
+        """
         ...
 
 
 class OneHotTargets:
-    """Indicator functions of the organs, averaged over feature voxels and smoothed.
+    """Indicators of the organs, averaged over feature voxels and smoothed.
 
     Args:
-        sigma: standard deviation of the Gaussian in voxels of the feature grid.
+        sigma: standard deviation of the Gaussian, in voxels of the feature grid.
+
+    Raises:
+        UserError: ``sigma`` is negative.
     """
 
     def __init__(self, sigma: float = 1.0) -> None:
         self.sigma = non_negative("targets.sigma", sigma)
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-        """See ``LabelFeatures``."""
+        """See ``DescentTargets``."""
         return organ_indicators(labels, ids, stride, self.sigma)
 
 
 class SignedDistanceTargets:
-    """``tanh(distance / tau)`` of the organs' surfaces, rescaled to [0, 1]: a wider basin than an indicator.
+    """``tanh(distance / tau)`` to the organs' surfaces, rescaled to [0, 1]: a wider basin than an indicator.
 
     Args:
-        tau: scale of the distance in voxels of the feature grid.
+        tau: scale of the distance, in voxels of the feature grid.
+
+    Raises:
+        UserError: ``tau`` is negative.
     """
 
     def __init__(self, tau: float = 3.0) -> None:
         self.tau = non_negative("targets.tau", tau)
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-        """See ``LabelFeatures``."""
+        """See ``DescentTargets``."""
         return pool(signed_distance(labels, ids, self.tau * stride), stride)
 
 
 def paired_targets(
-    psi: LabelFeatures, fixed_labels: Tensor, moving_labels: Tensor, ids: Sequence[int], stride: int
+    targets: DescentTargets, fixed_labels: Tensor, moving_labels: Tensor, ids: Sequence[int], stride: int
 ) -> tuple[Tensor, Tensor]:
-    """psi of both label maps; an organ that only one of the two shows contributes nothing.
+    """Fixed and moving target maps; the channel of an organ that only one of both label maps shows is 0.
 
     Args:
-        psi: the label function.
+        targets: kind of target maps.
         fixed_labels, moving_labels: (B, 1, I, J, K) integers.
-        ids: the organs' label ids.
-        stride: of the feature grid.
+        ids: label ids of the L organs.
+        stride: image voxels to one voxel of the feature grid.
 
     Returns:
-        Two tensors (B, len(ids), I / stride, J / stride, K / stride), without gradient.
+        Two tensors (B, L, I / stride, J / stride, K / stride), without gradient.
     """
     with torch.no_grad():
-        shared = torch.stack(
-            [((fixed_labels == i).flatten(1).any(1) & (moving_labels == i).flatten(1).any(1)) for i in ids],
-            dim=1,
-        ).view(-1, len(ids), 1, 1, 1)
-        return psi(fixed_labels, ids, stride) * shared, psi(moving_labels, ids, stride) * shared
+        shared = [(fixed_labels == i).flatten(1).any(1) & (moving_labels == i).flatten(1).any(1) for i in ids]
+        mask = torch.stack(shared, dim=1).view(-1, len(ids), 1, 1, 1)
+        return targets(fixed_labels, ids, stride) * mask, targets(moving_labels, ids, stride) * mask

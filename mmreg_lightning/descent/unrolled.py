@@ -11,12 +11,12 @@ from mmreg_lightning.descent.step import DescentStep
 
 
 class UnrolledStep(NamedTuple):
-    """One of T steps.
+    """One of T steps; all tensors are (B, 3, I, J, K) in voxels.
 
     Attributes:
-        update: (B, 3, I, J, K), the features' step d_t in voxels, with gradient.
-        target: (B, 3, I, J, K), the labels' step d*_t at the same displacement, without gradient.
-        displacement: (B, 3, I, J, K), the displacement after d_t was added.
+        update: the features' step d_t, with gradient.
+        target: the target step d*_t at the same displacement, without gradient.
+        displacement: the displacement after d_t was added.
     """
 
     update: Tensor
@@ -33,12 +33,12 @@ def unrolled_descent(
     start: Tensor,
     steps: int,
 ) -> list[UnrolledStep]:
-    """Take ``steps`` steps along the features, and at each visited state ask the labels where they would go.
+    """``steps`` steps along the features, each with the target step at the same displacement.
 
     Args:
-        step: the regularised step, the same for features and label functions.
+        step: the regularised step, the same for features and target maps.
         fixed, moving: (B, C, I, J, K) features.
-        fixed_targets, moving_targets: (B, L, I, J, K) label functions on the same grid.
+        fixed_targets, moving_targets: (B, L, I, J, K) target maps on the same grid.
         start: (B, 3, I, J, K) in voxels, the displacement to start from.
         steps: T.
     """

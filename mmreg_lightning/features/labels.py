@@ -10,7 +10,7 @@ from torch import Tensor
 from mmreg_lightning.functional.labels import organ_indicators
 
 
-class OracleFeatures(torch.nn.Module):
+class LabelFeatures(torch.nn.Module):
     """Smoothed indicators of the true organ labels of one pair; the images are ignored.
 
     Args:

@@ -15,7 +15,7 @@ from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
 from mmreg_lightning.data.learn2reg import ImageRecord, Learn2RegDataset, PairRecord
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.features.checkpoint import TrainedModel
-from mmreg_lightning.features.labels import OracleFeatures
+from mmreg_lightning.features.labels import LabelFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.registration.settings import MIND_SSC, UNCLIPPED
 from mmreg_lightning.reporting import pages
@@ -96,6 +96,6 @@ def mind_config(stride: int) -> dict[str, Any]:
 
 
 def label_features(labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-    """What ``OracleFeatures`` gives, for labels (1, 1, I, J, K) that change: (1, len(ids), i, j, k)."""
-    features: Tensor = OracleFeatures({"any": labels}, ids, stride)(labels, "any")
+    """What ``LabelFeatures`` gives, for labels (1, 1, I, J, K) that change: (1, len(ids), i, j, k)."""
+    features: Tensor = LabelFeatures({"any": labels}, ids, stride)(labels, "any")
     return features

@@ -14,11 +14,10 @@ from torch import Tensor
 from mmreg_lightning import __version__
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.descent.agreement import descent_agreement
-from mmreg_lightning.descent.losses import DescentLoss, mean_cosine
-from mmreg_lightning.descent.organ_loss import organ_loss
+from mmreg_lightning.descent.losses import DescentLoss, mean_cosine, organ_loss
 from mmreg_lightning.descent.start_states import StartStates
 from mmreg_lightning.descent.step import DescentStep
-from mmreg_lightning.descent.targets import LabelFeatures, paired_targets
+from mmreg_lightning.descent.targets import DescentTargets, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
 from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.evaluation.dice import mean_dice, mean_shared_dice, shared_dice
@@ -84,7 +83,7 @@ class DescentModule(pl.LightningModule):
         self.save_hyperparameters()
         self.features: LearnedFeatures = instantiate(features, modalities=list(dict.fromkeys(modalities)))
         self.step: DescentStep = instantiate(descent["step"])
-        self.targets: LabelFeatures = instantiate(descent["targets"])
+        self.targets: DescentTargets = instantiate(descent["targets"])
         self.start_states: StartStates = instantiate(descent["start_states"])
         self.unrolled_steps = positive_int("descent.unrolled_steps", descent["unrolled_steps"])
         self.levels = [positive_int("descent.levels", factor) for factor in descent["levels"]]

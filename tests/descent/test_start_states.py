@@ -12,6 +12,7 @@ from mmreg_lightning.descent.regularisers import GaussianRegulariser
 from mmreg_lightning.descent.start_states import StartStates
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.unrolled import descend
+from mmreg_lightning.errors import UserError
 
 STEP = DescentStep(GaussianRegulariser())
 
@@ -63,5 +64,5 @@ def test_shares_are_probabilities():
 
 @pytest.mark.parametrize("shares", [(-0.1, 0.5, 0.6), (0.0, 0.0, 0.0)])
 def test_unusable_shares(shares):
-    with pytest.raises(ValueError, match="descent.start_states"):
+    with pytest.raises(UserError, match="descent.start_states"):
         StartStates(*shares)
