@@ -11,12 +11,11 @@ from mmreg_lightning.features.learned import Bound, LearnedFeatures
 
 
 class CNNFeatures(LearnedFeatures):
-    """Convolutions on the feature grid whose dilation doubles with each of the first layers.
+    """A stack of dilated convolutions on the feature grid.
 
     Args:
-        depth: number of 3x3x3 convolutions after the stem; their dilations are 1, 2, 4, 1, 2, 4, ...
-        modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity: see
-            ``LearnedFeatures``.
+        depth: number of 3x3x3 convolutions after the stem, with dilations 1, 2, 4, 1, 2, 4, ...
+        (others): see ``LearnedFeatures``.
     """
 
     def __init__(
@@ -35,11 +34,10 @@ class CNNFeatures(LearnedFeatures):
     ) -> None:
         super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity)
         self.layers = nn.Sequential(
-            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
-            nn.Conv3d(width, channels, 1),
+            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)), nn.Conv3d(width, channels, 1)
         )
 
     def body(self, x: Tensor) -> Tensor:
-        """(B, width, i, j, k) to (B, C, i, j, k)."""
+        """See ``LearnedFeatures``."""
         out: Tensor = self.layers(x)
         return out

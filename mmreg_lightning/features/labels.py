@@ -1,4 +1,4 @@
-"""Organ labels in the place of features: how far the solver itself can come."""
+"""Organ labels as features: the upper bound of what a solver can reach."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class LabelFeatures(torch.nn.Module):
     """Smoothed indicators of the true organ labels of one pair; the images are ignored.
 
     Args:
-        labels: label map (1, 1, I, J, K) of each of the pair's two modalities, on the working grid.
-        ids: the organs.
-        stride: of the feature grid.
-        sigma: of the Gaussian, in feature voxels.
+        labels: label map (1, 1, I, J, K) on the working grid, by modality.
+        ids: label ids of the organs.
+        stride: image voxels to one feature voxel.
+        sigma: standard deviation of the Gaussian, in feature voxels.
     """
 
     def __init__(self, labels: Mapping[str, Tensor], ids: Sequence[int], stride: int = 2, sigma: float = 0.8) -> None:
@@ -29,5 +29,5 @@ class LabelFeatures(torch.nn.Module):
         self.sigma = sigma
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
-        """Features, (1, len(ids), I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
+        """Features, (1, len(ids), I / stride, J / stride, K / stride)."""
         return organ_indicators(self.labels[modality], self.ids, self.stride, self.sigma)

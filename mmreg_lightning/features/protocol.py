@@ -1,4 +1,4 @@
-"""What every feature family offers: any of them composes with any solver."""
+"""The protocol of feature extractors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class FeatureExtractor(Protocol):
     """Maps an image to features that can be compared between modalities.
 
     Attributes:
-        stride: voxels of the image to one voxel of the features, along each axis.
-        channels: number of feature channels C.
+        stride: image voxels to one feature voxel, along each axis.
+        channels: C, number of feature channels.
     """
 
     stride: int
@@ -22,9 +22,8 @@ class FeatureExtractor(Protocol):
         """Features of an image.
 
         Args:
-            image: (B, 1, I, J, K), intensities normalised so that [0, 1] is the window of the modality, see
-                ``normalise_intensity``; sides are multiples of ``stride``.
-            modality: name of the image's modality, as "CT" or "MR".
+            image: (B, 1, I, J, K), result of ``normalise_intensity``; sides are multiples of ``stride``.
+            modality: name of the image's modality, such as "CT" or "MR".
 
         Returns:
             (B, C, I / stride, J / stride, K / stride).

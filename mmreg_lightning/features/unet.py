@@ -13,15 +13,14 @@ from mmreg_lightning.functional.resize import pad_to_multiple
 
 
 class UNetFeatures(LearnedFeatures):
-    """A U-Net on the feature grid: wide context costs little, because it is computed on few voxels.
+    """A U-Net on the feature grid.
 
-    Skips are added, not concatenated: the coarse branch is projected to the skip's channels before it is enlarged,
+    Skips are added, not concatenated. The coarse branch is projected to the skip's channels before it is enlarged,
     which saves half of the time on the finest grid.
 
     Args:
-        widths: channels on the feature grid and on each of the halved grids below it.
-        modalities, channels, stride, stem, norm, bound, smoothing, mirror, self_similarity: see
-            ``LearnedFeatures``.
+        widths: number of channels on the feature grid and on each of the successively halved grids.
+        (others): see ``LearnedFeatures``.
     """
 
     def __init__(

@@ -137,7 +137,7 @@ def test_unknown_modality(family):
 @FAMILIES
 @pytest.mark.parametrize("wrong", [{"stride": 3}, {"bound": "relu"}, {"stem": "both"}, {"norm": "batch"}], ids=str)
 def test_unknown_choice(family, wrong):
-    with pytest.raises(ValueError, match=f"features.{next(iter(wrong))}"):
+    with pytest.raises(UserError, match=f"features.{next(iter(wrong))}"):
         family(**wrong)
 
 
