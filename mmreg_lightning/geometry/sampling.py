@@ -1,4 +1,4 @@
-"""Sampling of an array on a grid that an affine matrix places in it."""
+"""Interpolation of an array at the points of an affine grid, or at any points."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def sample_affine(
 
     Args:
         data: (C, I, J, K), floating point.
-        matrix: 4x4, voxel of the new grid -> torch cube of ``data`` (``Frame.TORCH_CUBE``).
+        matrix: 4x4, voxel of the new grid to torch cube of ``data`` (``Frame.TORCH_CUBE``).
         shape: size of the new grid.
         mode: trilinear, or the nearest voxel.
-        fill: value outside the field of view of ``data``; None repeats its border. Between the outermost
-            voxel centres and the edge of the field of view the border is repeated either way, as ITK does.
+        fill: value outside the field of view of ``data``; None repeats the border. Between the outermost voxel centres
+            and the edge of the field of view the border is always repeated, as in ITK.
 
     Returns:
         (C, *shape), dtype and device of ``data``.
@@ -46,7 +46,7 @@ def sample_affine(
 
 
 def slabs(shape: tuple[int, int, int], points: int = _POINTS_AT_ONCE) -> Iterator[slice]:
-    """Ranges of the first axis that bound how many points are in memory at once."""
+    """Ranges of the first axis with at most ``points`` points each, or one row."""
     rows = max(1, points // (shape[1] * shape[2]))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
@@ -55,15 +55,7 @@ def slabs(shape: tuple[int, int, int], points: int = _POINTS_AT_ONCE) -> Iterato
 def sample_at(
     data: Tensor, points: Tensor, mode: Literal["linear", "nearest"] = "linear", fill: float | None = None
 ) -> Tensor:
-    """Sample ``data`` at any points.
-
-    Args:
-        data, mode, fill: see ``sample_affine``.
-        points: (I, J, K, 3), in the torch cube of ``data``.
-
-    Returns:
-        (C, I, J, K).
-    """
+    """Sample ``data`` as ``sample_affine`` does at ``points`` (I, J, K, 3) in its torch cube: (C, I, J, K)."""
     out = F.grid_sample(
         data[None],
         points[None],
@@ -72,6 +64,6 @@ def sample_at(
         align_corners=False,
     )[0]
     if fill is not None:
-        # The margin keeps points that lie on the edge itself, but for rounding, inside.
+        # The margin keeps points on the edge inside despite rounding.
         out.masked_fill_((points.abs() > 1 + 1e-5).any(dim=-1), fill)
     return out
