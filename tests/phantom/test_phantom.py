@@ -283,13 +283,13 @@ def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--subjects", "0"], "subjects: 0"),
-        (["--subjects", "1", "--size", "15", "32", "32"], "size: .15, 32, 32."),
-        (["--subjects", "1", "--spacing", "0"], "spacing: 0"),
-        (["--subjects", "1", "--spacing", "nan"], "spacing: nan"),
-        (["--subjects", "1", "--seed", "-1"], "seed: -1"),
-        (["--subjects", "1", "--intra-displacement", "-2"], "intra_displacement: -2"),
-        (["--subjects", "3", "--val", "2", "--test", "2"], "val: 2 and test: 2"),
+        (["--subjects", "0"], "subjects=0: must be"),
+        (["--subjects", "1", "--size", "15", "32", "32"], r"size=\[15, 32, 32\]: must be"),
+        (["--subjects", "1", "--spacing", "0"], "spacing=0.0: must be"),
+        (["--subjects", "1", "--spacing", "nan"], "spacing=nan: must be"),
+        (["--subjects", "1", "--seed", "-1"], "seed=-1"),
+        (["--subjects", "1", "--intra-displacement", "-2"], "intra_displacement=-2.0: must be"),
+        (["--subjects", "3", "--val", "2", "--test", "2"], "val=2 and test=2: must be"),
     ],
 )
 def test_bad_arguments(arguments: Sequence[str], message: str, tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     with pytest.raises(SystemExit) as stop:
         cli.entry()
     assert stop.value.code == 2
-    assert "subjects: 0" in capsys.readouterr().err
+    assert "subjects=0" in capsys.readouterr().err
 
 
 def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
@@ -324,7 +324,7 @@ def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
     from mmreg_lightning.evaluation.tre import landmark_errors
     from mmreg_lightning.io.images import read_image
     from mmreg_lightning.io.points import read_point_table
-    from mmreg_lightning.phantom.truth import true_displacement
+    from mmreg_lightning.phantom.dataset import true_displacement
 
     write_phantom(tmp_path / "phantom", 2, (32, 28, 32), seed=5, intra_displacement=20.0)
     dataset = Learn2RegDataset.read(tmp_path / "phantom")
