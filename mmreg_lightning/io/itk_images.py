@@ -1,4 +1,4 @@
-"""Images in the formats that NIfTI readers leave to ITK: NRRD, MetaImage and folders with a DICOM series."""
+"""Images that are read by ITK: NRRD, MetaImage and folders with a DICOM series."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.native import NativeGrid
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".gipl.gz")
-"""File names that are read here; a folder is taken for a DICOM series."""
+"""Endings of file names that are read by ITK; a folder is a DICOM series."""
 _SLICE_TOLERANCE = 0.01  # of the distance of slices: rounding of the positions in the headers
 
 
 def is_itk_path(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a folder, or a file of a format that is read here."""
+    """Whether a path is a folder, or a file that is read by ITK."""
     return Path(path).is_dir() or str(path).lower().endswith(SUFFIXES)
 
 
@@ -27,12 +27,11 @@ def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGr
     """Voxels and layout of an image file or a DICOM folder.
 
     Returns:
-        The array, (I, J, K) in ITK's axis order (I is the first index of ITK, the last of its buffer) with
-        components, if there are several, on a fourth axis; and where it lies.
+        The array, (X, Y, Z) in ITK's index order, with several components on a fourth axis; and its layout.
 
     Raises:
-        UserError: nothing is there, it cannot be read, it is not 3-D, or the folder holds no series, several, or one
-            whose slices are not evenly spaced.
+        UserError: the path does not exist, cannot be read, is not 3-D, or is a folder without a series, with several,
+            or with unevenly spaced slices.
     """
     import SimpleITK as sitk  # noqa: N813
 
@@ -47,11 +46,7 @@ def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGr
 
 
 def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
-    """Voxels and layout of a ``SimpleITK.Image``; see ``load_itk_array``.
-
-    Args:
-        image: of SimpleITK.
-        name: of the image, for messages.
+    """Voxels and layout of a ``SimpleITK.Image``, as of ``load_itk_array``; ``name`` stands in messages.
 
     Raises:
         UserError: the image is not 3-D.
@@ -70,7 +65,7 @@ def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
 
 
 def dicom_files(folder: Path) -> list[str]:
-    """The files of the one series in a folder, in the order of its slices; empty where there is none.
+    """The files of the series in a folder, in the order of its slices; empty without a series.
 
     Raises:
         UserError: the folder holds several series.
@@ -94,7 +89,7 @@ def _series(folder: Path) -> list[str]:
 
 
 def _check_slices(folder: Path, names: list[str]) -> None:
-    """ITK believes the first two slices: a missing one would shift all that follow it."""
+    """Check the slice positions: ITK uses only the first two, so a missing slice would shift all that follow it."""
     import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageFileReader()
