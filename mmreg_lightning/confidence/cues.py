@@ -45,18 +45,15 @@ def registration_cues(fixed: Tensor, moving: Tensor, displacement: Tensor, backw
         backward: (1, 3, i, j, k) in voxels, moving to fixed: result of the reverse registration.
     """
     warped = warp(moving, displacement)
-    contrast = _local((gradient(fixed).square().sum(dim=(1, 2))).unsqueeze(1))
+    contrast = _local(gradient(fixed).flatten(1, 2))
     step = taylor_step(fixed, warped, alpha=_ALPHA, max_step=1.0)
     change = jacobian_determinant(displacement).clamp(min=torch.finfo(torch.float32).tiny).log()
-    maps = [
-        _local((fixed - warped).square().sum(dim=1, keepdim=True)),
-        contrast,
-        _local(step.square().sum(dim=1, keepdim=True)),
-        _local(change.clamp(-_MOST_CHANGE, _MOST_CHANGE).square()),
-        _local(compose(displacement, backward).square().sum(dim=1, keepdim=True)),
-    ]
+    change = change.clamp(-_MOST_CHANGE, _MOST_CHANGE)
+    others = [_local(x) for x in (fixed - warped, step, change, compose(displacement, backward))]
+    maps = [others[0], contrast, *others[1:]]
     return Cues(torch.cat(maps, dim=1).clamp(min=_LEAST).log(), contrast)
 
 
-def _local(squares: Tensor) -> Tensor:
-    return gaussian_smooth(squares, _RADIUS).clamp(min=0).sqrt()
+def _local(vectors: Tensor) -> Tensor:
+    """Root mean square length over the neighbourhood, (B, 1, i, j, k), of (B, C, i, j, k)."""
+    return gaussian_smooth(vectors.square().sum(dim=1, keepdim=True), _RADIUS).clamp(min=0).sqrt()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from mmreg_lightning.features.blocks import ConvBlock, Norm
-from mmreg_lightning.features.learned import Bound, LearnedFeatures
+from mmreg_lightning.features.learned import LearnedFeatures
 
 
 class CNNFeatures(LearnedFeatures):
@@ -15,26 +16,16 @@ class CNNFeatures(LearnedFeatures):
 
     Args:
         depth: number of 3x3x3 convolutions after the stem, with dilations 1, 2, 4, 1, 2, 4, ...
-        (others): see ``LearnedFeatures``.
+        modalities, width, norm, shared: see ``LearnedFeatures``.
     """
 
     def __init__(
-        self,
-        modalities: Sequence[str],
-        channels: int = 16,
-        stride: int = 2,
-        width: int = 32,
-        depth: int = 6,
-        stem: str = "modality_specific",
-        norm: Norm = "instance",
-        bound: Bound = "softmax",
-        smoothing: float = 0.8,
-        mirror: int | None = None,
-        self_similarity: bool = False,
+        self, modalities: Sequence[str], *, depth: int = 6, width: int = 32, norm: Norm = "instance", **shared: Any
     ) -> None:
-        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity)
+        super().__init__(modalities, width=width, norm=norm, **shared)
         self.layers = nn.Sequential(
-            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)), nn.Conv3d(width, channels, 1)
+            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
+            nn.Conv3d(width, self.channels, 1),
         )
 
     def body(self, x: Tensor) -> Tensor:

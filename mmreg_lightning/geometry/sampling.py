@@ -56,13 +56,8 @@ def sample_at(
     data: Tensor, points: Tensor, mode: Literal["linear", "nearest"] = "linear", fill: float | None = None
 ) -> Tensor:
     """Sample ``data`` as ``sample_affine`` does at ``points`` (I, J, K, 3) in its torch cube: (C, I, J, K)."""
-    out = F.grid_sample(
-        data[None],
-        points[None],
-        mode="nearest" if mode == "nearest" else "bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )[0]
+    kind = "nearest" if mode == "nearest" else "bilinear"
+    out = F.grid_sample(data[None], points[None], mode=kind, padding_mode="border", align_corners=False)[0]
     if fill is not None:
         # The margin keeps points on the edge inside despite rounding.
         out.masked_fill_((points.abs() > 1 + 1e-5).any(dim=-1), fill)

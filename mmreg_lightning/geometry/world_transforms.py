@@ -43,27 +43,24 @@ class WorldTransform(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class AffineTransform:
+class AffineTransform(WorldTransform):
     """``matrix`` 4x4, world RAS mm to world RAS mm."""
 
     matrix: NDArray[np.float64]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         matrix = torch.tensor(self.matrix, dtype=points.dtype, device=points.device)
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def inverse(self) -> AffineTransform:
-        """See ``WorldTransform``."""
         return AffineTransform(np.linalg.inv(self.matrix).astype(np.float64))
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         return torch.ones(len(points), dtype=torch.bool, device=points.device)
 
 
 @dataclass(frozen=True, eq=False)
-class FieldTransform:
+class FieldTransform(WorldTransform):
     """A displacement field with linear interpolation, whose border is repeated outside (ITK: zero outside).
 
     Attributes:
@@ -75,7 +72,6 @@ class FieldTransform:
     grid: Grid
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         to_cube = torch.tensor(
             self.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE), dtype=points.dtype, device=points.device
         )
@@ -89,11 +85,10 @@ class FieldTransform:
         return out
 
     def inverse(self) -> InverseFieldTransform:
-        """See ``WorldTransform``."""
         return InverseFieldTransform(self)
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``; points up to a voxel beyond the field of view count as covered."""
+        # Points up to a voxel beyond the field of view count as covered.
         voxels = AffineTransform(self.grid.affine).inverse()(points)
         size = torch.tensor(self.grid.shape, dtype=points.dtype, device=points.device)
         return ((voxels >= -1.5) & (voxels <= size + 0.5)).all(dim=1)
@@ -112,7 +107,7 @@ class FieldTransform:
 
 
 @dataclass(frozen=True, eq=False)
-class InverseFieldTransform:
+class InverseFieldTransform(WorldTransform):
     """The inverse of a displacement field, by iteration at every point.
 
     The iteration is ``x <- x + s M^-1 (y - phi(x))`` from ``x = M^-1 y``, with M the affine closest to the field phi.
@@ -128,7 +123,6 @@ class InverseFieldTransform:
     guess: WorldTransform | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         out = torch.empty_like(points)
         for start in range(0, len(points), _POINTS_AT_ONCE):
             some = points[start : start + _POINTS_AT_ONCE]
@@ -137,11 +131,9 @@ class InverseFieldTransform:
         return out
 
     def inverse(self) -> FieldTransform:
-        """See ``WorldTransform``."""
         return self.field
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         return self.field.covers(self(points))
 
     def _search(self, target: Tensor) -> Tensor:
@@ -169,23 +161,20 @@ class InverseFieldTransform:
 
 
 @dataclass(frozen=True, eq=False)
-class ChainTransform:
+class ChainTransform(WorldTransform):
     """Several transforms, applied in order."""
 
     links: Sequence[WorldTransform]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         for link in self.links:
             points = link(points)
         return points
 
     def inverse(self) -> ChainTransform:
-        """See ``WorldTransform``."""
         return ChainTransform([link.inverse() for link in reversed(self.links)])
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         covered = torch.ones(len(points), dtype=torch.bool, device=points.device)
         for link in self.links:
             covered &= link.covers(points)

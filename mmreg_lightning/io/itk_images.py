@@ -64,12 +64,8 @@ def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
     return array, NativeGrid((i, j, k), RAS_TO_LPS @ affine)
 
 
-def dicom_files(folder: Path) -> list[str]:
-    """The files of the series in a folder, in the order of its slices; empty without a series.
-
-    Raises:
-        UserError: the folder holds several series.
-    """
+def _series(folder: Path) -> list[str]:
+    """The files of the series in a folder, in the order of its slices, after ``_check_slices``."""
     import SimpleITK as sitk  # noqa: N813
 
     series = list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
@@ -77,13 +73,9 @@ def dicom_files(folder: Path) -> list[str]:
         counts = [len(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in series]
         listed = ", ".join(f"{uid} ({count} files)" for uid, count in zip(series, counts, strict=True))
         raise UserError(f"{folder} holds {len(series)} DICOM series, name a folder with one of them: {listed}")
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])) if series else []
-
-
-def _series(folder: Path) -> list[str]:
-    names = dicom_files(folder)
-    if not names:
+    if not series:
         raise UserError(f"the folder {folder} holds no DICOM series")
+    names = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
     _check_slices(folder, names)
     return names
 

@@ -69,23 +69,15 @@ def read_points(
         return _read_markups(file)
     if frame is None:
         raise UserError(f"{file}: --points-frame voxel, ras or lps must say in which coordinates its points are")
-    if frame == "voxel" and (source is None or target is None):
-        raise UserError(
-            f"--points-frame voxel: --points-image must name the image in whose voxels {file} is, and --reference that "
-            "in whose voxels to write"
-        )
-    to_ras, from_ras = _frame_matrices(frame, source, target)
-    return _read_csv(file, to_ras, from_ras) if file.suffix.lower() == ".csv" else _read_mesh(file, to_ras, from_ras)
-
-
-def _frame_matrices(
-    frame: PointsFrame, source: NativeGrid | None, target: NativeGrid | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    to_ras = from_ras = RAS_TO_LPS if frame == "lps" else np.eye(4)
     if frame == "voxel":
-        assert source is not None and target is not None, "checked by the caller"
-        return source.affine, np.linalg.inv(target.affine).astype(np.float64)
-    matrix = RAS_TO_LPS if frame == "lps" else np.eye(4)
-    return matrix, matrix
+        if source is None or target is None:
+            raise UserError(
+                f"--points-frame voxel: --points-image must name the image in whose voxels {file} is, and --reference "
+                "that in whose voxels to write"
+            )
+        to_ras, from_ras = source.affine, np.linalg.inv(target.affine).astype(np.float64)
+    return _read_csv(file, to_ras, from_ras) if file.suffix.lower() == ".csv" else _read_mesh(file, to_ras, from_ras)
 
 
 class PointTable(NamedTuple):

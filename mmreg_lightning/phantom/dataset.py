@@ -93,7 +93,11 @@ def write_phantom(
         description["phantom"] = parameters
         (partial / f"{NAME}_dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         partial.chmod(0o755)
-        _publish(partial, out, parameters)
+        try:
+            os.replace(partial, out)
+        except OSError:  # another process may have written the same phantom meanwhile
+            if not _holds(out, parameters):
+                raise
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     finally:
@@ -125,15 +129,6 @@ def true_displacement(dataset: Learn2RegDataset, pair: PairRecord, grid: Grid) -
     return torch.from_numpy(moves.reshape(1, 3, *grid.shape).astype(np.float32))
 
 
-def _publish(partial: Path, out: Path, parameters: Json) -> None:
-    """Rename the finished folder, unless another process has written the same phantom meanwhile."""
-    try:
-        os.replace(partial, out)
-    except OSError:
-        if not _holds(out, parameters):
-            raise
-
-
 def case_name(index: int, modality: int) -> str:
     """Name of an image or label map without folder and suffix; subjects are numbered from 1."""
     return f"{NAME}_{index + 1:04d}_{modality:04d}"
@@ -157,7 +152,8 @@ def dataset_description(subjects: int, val: int, test: int, shape: tuple[int, in
         return ring + [pair(a, a) for a in members]
 
     train = range(subjects - val - test)
-    validation, testing = (held_out(range(len(train), subjects - test)), held_out(range(subjects - test, subjects)))
+    validation = held_out(range(len(train), subjects - test))
+    testing = held_out(range(subjects - test, subjects))
     names = {str(number): name for number, name in LABELS.items()}
     return {
         "name": NAME,
@@ -214,11 +210,11 @@ def _holds(out: Path, parameters: Json) -> bool:
 
 def _write_subject(folder: Path, index: int, subject: PhantomSubject) -> None:
     """Write images as int16, labels as uint8, landmarks as rows "i,j,k" of voxel coordinates."""
-    modalities = (
+    mr, ct = (
         (subject.mr, subject.mr_labels, subject.mr_landmarks),
         (subject.ct, subject.ct_labels, subject.ct_landmarks),
     )
-    for modality, (image, labels, landmarks) in enumerate(modalities):
+    for modality, (image, labels, landmarks) in enumerate((mr, ct)):
         name = case_name(index, modality)
         for kind, array in (("imagesTr", np.rint(image).astype(np.int16)), ("labelsTr", labels)):
             nifti = nib.Nifti1Image(array, subject.affine)

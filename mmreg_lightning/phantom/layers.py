@@ -7,27 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LABELS: dict[int, str] = {
-    0: "background",
-    1: "liver",
-    2: "spleen",
-    3: "right kidney",
-    4: "left kidney",
-    5: "stomach",
-    6: "gall bladder",
-    7: "pancreas",
-    8: "aorta",
-    9: "inferior vena cava",
-    10: "vertebral column",
-    11: "right psoas",
-    12: "left psoas",
-    13: "lungs",
-    14: "subcutaneous fat",
-}
+LABELS: dict[int, str] = dict(
+    enumerate((
+        "background", "liver", "spleen", "right kidney", "left kidney", "stomach", "gall bladder", "pancreas", "aorta",
+        "inferior vena cava", "vertebral column", "right psoas", "left psoas", "lungs", "subcutaneous fat",
+    ))
+)  # fmt: skip
 """Stable label ids of the phantom and their names."""
-
 LABEL_IDS: dict[str, int] = {name: number for number, name in LABELS.items()}
-
 KEEP = -1
 """Label of a layer that changes the tissue but not the label, such as vessels inside an organ."""
 

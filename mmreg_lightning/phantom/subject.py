@@ -16,7 +16,6 @@ from mmreg_lightning.phantom.render_mr import render_mr
 
 FIELD_OF_VIEW = 384.0
 """Extent (mm) of the first axis when no spacing is given."""
-
 MIN_SIZE = 16
 LANDMARKS = 100
 
