@@ -78,14 +78,7 @@ class Assessment:
 
 
 def assess(model: ConfidenceModel, cues: Cues, features: Grid, fixed: Volume) -> Assessment:
-    """Apply a calibrated confidence to the cues of a registration.
-
-    Args:
-        model: the confidence.
-        cues: result of ``registration_cues``.
-        features: grid of the cues.
-        fixed: the fixed image.
-    """
+    """Apply a calibrated confidence to the cues of a registration, which lie on the grid ``features``."""
     places = model.map(cues)
     weight = cues.weight / cues.weight.sum()
     case = float(model.of_case(float((places * weight).sum())))

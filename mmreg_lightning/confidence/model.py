@@ -117,11 +117,9 @@ def logit(p: Floats | float) -> Floats:
 
 
 def fit_places(cues: Floats, right: Floats) -> tuple[Floats, Floats, Floats]:
-    """``mean``, ``scale`` and ``local`` of a model.
+    """``mean``, ``scale`` and ``local`` of a model, from cues (N, 5) on organ surfaces.
 
-    Args:
-        cues: (N, 5) at places on organ surfaces.
-        right: (N,) 1 where the surface is within the tolerance, else 0.
+    ``right`` (N,) is 1 where the surface is within the tolerance, else 0.
     """
     mean, scale = cues.mean(axis=0), np.maximum(cues.std(axis=0), 1e-6)
     return mean, scale, fit_logistic(_standardised(cues, mean, scale), right)

@@ -38,8 +38,7 @@ class TrainedModel:
     @property
     def modalities(self) -> tuple[str, str]:
         """Fixed and moving modality."""
-        fixed, moving = self.hparams["modalities"]
-        return fixed, moving
+        return self.hparams["modalities"][0], self.hparams["modalities"][1]
 
     @property
     def label_names(self) -> dict[int, str]:

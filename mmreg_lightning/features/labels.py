@@ -22,11 +22,9 @@ class LabelFeatures(torch.nn.Module):
 
     def __init__(self, labels: Mapping[str, Tensor], ids: Sequence[int], stride: int = 2, sigma: float = 0.8) -> None:
         super().__init__()
-        self.labels = dict(labels)
-        self.ids = list(ids)
+        self.labels, self.ids = dict(labels), list(ids)
         self.channels = len(self.ids)
-        self.stride = stride
-        self.sigma = sigma
+        self.stride, self.sigma = stride, sigma
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """Features, (1, len(ids), I / stride, J / stride, K / stride)."""

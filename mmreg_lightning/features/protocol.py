@@ -19,13 +19,10 @@ class FeatureExtractor(Protocol):
     channels: int
 
     def __call__(self, image: Tensor, modality: str) -> Tensor:
-        """Features of an image.
+        """Features of an image, (B, C, I / stride, J / stride, K / stride).
 
         Args:
             image: (B, 1, I, J, K), result of ``normalise_intensity``; sides are multiples of ``stride``.
             modality: name of the image's modality, such as "CT" or "MR".
-
-        Returns:
-            (B, C, I / stride, J / stride, K / stride).
         """
         ...

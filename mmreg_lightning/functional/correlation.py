@@ -19,15 +19,12 @@ def search_offsets(radius: int, device: torch.device | None = None) -> Tensor:
 
 
 def correlation_volume(fixed: Tensor, moving: Tensor, radius: int, weight: Tensor | None = None) -> Tensor:
-    """Squared feature difference of every voxel for every displacement of ``search_offsets``, smoothed over 5 voxels.
+    """Squared feature difference, smoothed over 5 voxels, of every voxel for all ``search_offsets``: (N, I, J, K).
 
     Args:
         fixed, moving: (1, C, I, J, K) features; the border of the moving features is repeated outside.
         radius: largest displacement along an axis, in voxels.
         weight: (1, 1, I, J, K) in [0, 1], trust in each fixed voxel; its costs are multiplied by it.
-
-    Returns:
-        (N, I, J, K).
     """
     i, j, k = fixed.shape[2:]
     padded = F.pad(moving, [radius] * 6, mode="replicate")
@@ -43,7 +40,7 @@ def correlation_volume(fixed: Tensor, moving: Tensor, radius: int, weight: Tenso
 
 
 def coupled_convex(cost: Tensor, offsets: Tensor, coupling: Sequence[float] = COUPLING) -> Tensor:
-    """A smooth displacement of low cost, by alternating discrete search and smoothing.
+    """A smooth displacement of low cost, (1, 3, I, J, K) in voxels, by alternating discrete search and smoothing.
 
     In every voxel, each round selects the displacement d of least ``cost + c |d - s|^2``, where s is the smooth field
     of the previous round and c grows (Steinbruecker et al., ICCV 2009; Siebert et al., IEEE Trans. Med. Imaging 2024).
@@ -52,9 +49,6 @@ def coupled_convex(cost: Tensor, offsets: Tensor, coupling: Sequence[float] = CO
         cost: (N, I, J, K) of ``correlation_volume``.
         offsets: (3, N) of ``search_offsets``, in voxels.
         coupling: c of each round.
-
-    Returns:
-        (1, 3, I, J, K) in voxels.
     """
     n, *shape = cost.shape
     flat = cost.view(n, -1)

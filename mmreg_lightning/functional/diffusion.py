@@ -10,7 +10,7 @@ from mmreg_lightning.errors import UserError
 
 
 def diffusion_solve(system: Tensor, rhs: Tensor, displacement: Tensor, lam: float, iterations: int = 15) -> Tensor:
-    """Update d that minimises ``|J d - r|^2 + alpha^2 |d|^2 + lam |grad(u + d)|^2`` over the whole grid.
+    """Update d, (B, 3, I, J, K), of least ``|J d - r|^2 + alpha^2 |d|^2 + lam |grad(u + d)|^2`` over the whole grid.
 
     The normal equations are ``(A + lam L) d = b - lam L u``, with L the negative Laplacian of forward differences
     with natural (Neumann) borders. They are solved by matrix-free conjugate gradients with diagonal preconditioning,
@@ -22,9 +22,6 @@ def diffusion_solve(system: Tensor, rhs: Tensor, displacement: Tensor, lam: floa
         displacement: u, (B, 3, I, J, K), the displacement before the update, in voxels.
         lam: weight of the squared gradient, 0 or more, in squared feature units.
         iterations: number of conjugate gradient iterations, 1 or more.
-
-    Returns:
-        d, (B, 3, I, J, K) in voxels.
 
     Raises:
         UserError: ``lam`` or ``iterations`` is out of range.

@@ -9,14 +9,11 @@ _SLAB = 2**16  # voxels
 
 
 def partial_derivative(x: Tensor, axis: int) -> Tensor:
-    """Derivative along one voxel axis: central differences inside, one-sided at the two borders.
+    """Derivative along one voxel axis, per voxel: central differences inside, one-sided at the two borders.
 
     Args:
         x: (B, C, I, J, K) with at least two voxels along the axis.
         axis: 0, 1 or 2 for I, J or K.
-
-    Returns:
-        (B, C, I, J, K), per voxel.
     """
     dim = 2 + axis
     n = x.shape[dim]

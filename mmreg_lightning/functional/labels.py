@@ -36,11 +36,7 @@ def one_hot(labels: Tensor, ids: Sequence[int], sigma: float = 0.0) -> Tensor:
 
 
 def organ_indicators(labels: Tensor, ids: Sequence[int], stride: int, sigma: float) -> Tensor:
-    """``one_hot`` averaged over blocks of ``stride`` voxels a side, then smoothed by ``sigma`` voxels of that grid.
-
-    Returns:
-        (B, L, I / stride, J / stride, K / stride) float32 in [0, 1], sides rounded up.
-    """
+    """``one_hot`` pooled by ``stride``, sides rounded up, then smoothed by ``sigma`` voxels of the coarser grid."""
     return gaussian_smooth(pool(one_hot(labels, ids), stride), sigma)
 
 

@@ -18,14 +18,11 @@ def resize(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def resize_displacement(displacement: Tensor, shape: Sequence[int]) -> Tensor:
-    """A displacement on another grid over the same field of view.
+    """A displacement on another grid over the same field of view, (B, 3, *shape) in voxels of the new grid.
 
     Args:
         displacement: (B, 3, I, J, K) in voxels of its own grid.
         shape: size of the new grid.
-
-    Returns:
-        (B, 3, *shape) in voxels of the new grid.
     """
     old = displacement.shape[2:]
     scale = torch.tensor([n / o for n, o in zip(shape, old, strict=True)])

@@ -46,13 +46,9 @@ def gaussian_smooth(x: Tensor, sigma: float | Sequence[float]) -> Tensor:
         return x
     b, c, i, j, k = x.shape
     if sigmas[0] > 0:
-        x = torch.matmul(_matrix(i, sigmas[0], x), x.reshape(b * c, i, j * k))
+        x = torch.matmul(smoothing_matrix(i, float(sigmas[0]), x.device, x.dtype), x.reshape(b * c, i, j * k))
     if sigmas[1] > 0:
-        x = torch.matmul(_matrix(j, sigmas[1], x), x.reshape(b * c * i, j, k))
+        x = torch.matmul(smoothing_matrix(j, float(sigmas[1]), x.device, x.dtype), x.reshape(b * c * i, j, k))
     if sigmas[2] > 0:
-        x = torch.matmul(x.reshape(b * c * i * j, k), _matrix(k, sigmas[2], x).T)
+        x = torch.matmul(x.reshape(b * c * i * j, k), smoothing_matrix(k, float(sigmas[2]), x.device, x.dtype).T)
     return x.view(b, c, i, j, k)
-
-
-def _matrix(n: int, sigma: float, like: Tensor) -> Tensor:
-    return smoothing_matrix(n, float(sigma), like.device, like.dtype)

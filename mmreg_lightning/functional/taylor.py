@@ -60,12 +60,7 @@ def taylor_system(
 
 
 def solve_symmetric_3x3(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solution (B, 3, I, J, K) of a symmetric positive definite 3x3 system in every voxel, by its adjugate.
-
-    Args:
-        matrix: (B, 6, I, J, K), order 00, 01, 02, 11, 12, 22.
-        rhs: (B, 3, I, J, K).
-    """
+    """Solution (B, 3, I, J, K) of the matrix and right-hand side of a ``TaylorSystem``, by the adjugate."""
     a, b, c, d, e, f = matrix.unbind(1)
     x, y, z = rhs.unbind(1)
     ca, cb, cc = d * f - e * e, c * e - b * f, b * e - c * d

@@ -18,14 +18,12 @@ def identity_grid(
 
 
 def to_torch_grid(displacement: Tensor) -> Tensor:
-    """The sampling grid of ``torch.nn.functional.grid_sample`` (``align_corners=False``) for a displacement.
+    """The sampling grid of ``grid_sample`` (``align_corners=False``): (B, I, J, K, 3), channel order K, J, I.
+
+    Its frame is the torch cube: -1 and 1 are the outer edges of the first and the last voxel.
 
     Args:
         displacement: (B, 3, I, J, K), channel order I, J, K, in voxels of its own grid.
-
-    Returns:
-        (B, I, J, K, 3), channel order K, J, I, in the torch cube: -1 and 1 are the outer edges of the first and
-        the last voxel.
     """
     channels = []
     for axis in (2, 1, 0):

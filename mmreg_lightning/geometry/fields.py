@@ -18,15 +18,12 @@ def world_to_voxels(displacement: Tensor, grid: Grid) -> Tensor:
 
 
 def resample_displacement(displacement: Tensor, grid_from: Grid, grid_to: Grid) -> Tensor:
-    """Resample a displacement to another grid in the same world, by linear interpolation.
+    """A displacement on another grid in the same world, (3, ...) or (1, 3, ...) in voxels of ``grid_to``.
 
     Args:
         displacement: (3, I, J, K) or (1, 3, I, J, K), in voxels of ``grid_from``.
-        grid_from: grid of the displacement; its border is repeated outside.
+        grid_from: grid of the displacement, which is interpolated linearly; its border is repeated outside.
         grid_to: grid of the result.
-
-    Returns:
-        (3, *grid_to.shape), or (1, 3, *grid_to.shape) for an input with a batch axis, in voxels of ``grid_to``.
 
     Raises:
         ValueError: the displacement does not have the shape of ``grid_from``.

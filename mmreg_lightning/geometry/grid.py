@@ -104,12 +104,9 @@ class Grid:
         return float(((inside >= 0) & (inside <= np.array(other.shape))).all(axis=-1).mean())
 
     def _to_world(self, frame: Frame) -> NDArray[np.float64]:
-        if frame is Frame.WORLD_RAS:
-            return np.eye(4)
-        if frame is Frame.WORLD_LPS:
-            return RAS_TO_LPS
-        if frame is Frame.VOXEL:
-            return self.affine
+        known = {Frame.WORLD_RAS: np.eye(4), Frame.WORLD_LPS: RAS_TO_LPS, Frame.VOXEL: self.affine}
+        if frame in known:
+            return known[frame]
         cube_to_voxel = np.zeros((4, 4))
         for axis, n in enumerate(self.shape):
             cube_to_voxel[axis, 2 - axis] = n / 2
@@ -123,6 +120,4 @@ def is_invertible(affine: NDArray[np.float64]) -> bool:
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if lengths.min() < 1e-6:
-        return False
-    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
+    return bool(lengths.min() >= 1e-6 and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)

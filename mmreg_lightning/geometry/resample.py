@@ -24,7 +24,7 @@ def resample_volume(
     transform: NDArray[np.float64] | None = None,
     fill: float | None = None,
 ) -> Volume:
-    """Sample a volume on another grid.
+    """Sample a volume on another grid: (C, *grid.shape).
 
     With ``linear``, axes along which ``grid`` is coarser are first smoothed against aliasing. The point spread function
     of a voxel is a Gaussian whose full width at half maximum is the spacing, so sigma is
@@ -38,9 +38,6 @@ def resample_volume(
         transform: 4x4, world RAS mm of ``grid`` to world RAS mm of ``volume``; None is the identity.
         fill: value outside the field of view; None is the smallest value of the volume for ``linear``, 0 for
             ``nearest``.
-
-    Returns:
-        Volume (C, *grid.shape) on ``grid``.
     """
     to_source = np.eye(4) if transform is None else transform
     voxel_to_world = to_source @ grid.matrix(Frame.VOXEL, Frame.WORLD_RAS)

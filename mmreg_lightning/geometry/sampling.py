@@ -22,7 +22,7 @@ def sample_affine(
     mode: Literal["linear", "nearest"] = "linear",
     fill: float | None = None,
 ) -> Tensor:
-    """Sample ``data`` at every voxel of a grid of size ``shape``.
+    """Sample ``data`` at every voxel of a grid: (C, *shape), dtype and device of ``data``.
 
     Args:
         data: (C, I, J, K), floating point.
@@ -31,9 +31,6 @@ def sample_affine(
         mode: trilinear, or the nearest voxel.
         fill: value outside the field of view of ``data``; None repeats the border. Between the outermost voxel centres
             and the edge of the field of view the border is always repeated, as in ITK.
-
-    Returns:
-        (C, *shape), dtype and device of ``data``.
     """
     m = torch.tensor(matrix, dtype=data.dtype, device=data.device)
     i, j, k = (torch.arange(n, dtype=data.dtype, device=data.device) for n in shape)

@@ -17,15 +17,12 @@ from mmreg_lightning.geometry.volume import Volume
 
 
 def then_affine(displacement: Tensor, grid: Grid, affine: NDArray[np.float64]) -> Tensor:
-    """The displacement that moves a point by ``displacement`` and then by a world affine.
+    """The displacement by ``displacement`` and then by a world affine, (1, 3, I, J, K) in voxels of ``grid``.
 
     Args:
         displacement: (1, 3, I, J, K) in voxels of ``grid``.
         grid: grid of the displacement and of the result.
         affine: 4x4, world RAS mm to world RAS mm.
-
-    Returns:
-        (1, 3, I, J, K) in voxels of ``grid``.
     """
     # The identity part is left out, so that an identity affine changes no bit.
     extra = np.linalg.inv(grid.affine) @ affine @ grid.affine - np.eye(4)
@@ -55,9 +52,6 @@ def warp_volume(
         mode: ``linear`` for images; ``nearest`` for label maps, whose integer dtype is kept.
         fill: value outside the field of view of ``moving``; None is its smallest value for ``linear``, 0 for
             ``nearest``.
-
-    Returns:
-        Volume (C, I, J, K) on ``fixed_grid``.
 
     Raises:
         ValueError: the displacement does not have the shape of ``fixed_grid``.

@@ -57,7 +57,7 @@ def write_field(
 
 
 def to_fsl(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:
-    """A displacement as FSL's relative warp.
+    """A displacement as FSL's relative warp, (X, Y, Z, 3) in mm, in the axis order of the fixed file.
 
     FSL coordinates (FSL manual) are millimetres from the first voxel of a file along the file's axes; the first axis is
     reversed if the determinant of the affine is positive. The warp is the FSL coordinate in the moving image minus
@@ -66,9 +66,6 @@ def to_fsl(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArr
     Args:
         displacement: (1, 3, I, J, K) in voxels of the fixed image's RAS+ grid, fixed to moving.
         fixed, moving: layouts of the two image files.
-
-    Returns:
-        (X, Y, Z, 3), mm, in the axis order of the fixed file.
     """
     source = _fsl_coordinates(mapped_voxels(displacement, fixed, moving), moving)
     return (source - _fsl_coordinates(voxel_indices(fixed.shape), fixed)).astype(np.float32)
@@ -85,15 +82,14 @@ def _fsl_coordinates(voxels: NDArray[np.float64], native: NativeGrid) -> NDArray
 
 
 def to_torch(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> Tensor:
-    """A displacement as a sampling grid.
+    """A displacement as a sampling grid, (1, X, Y, Z, 3) float32 in the axis order of the fixed file.
+
+    ``grid_sample(moving_array[None, None], grid, align_corners=False)`` is the warped array, with ``moving_array`` in
+    the axis order of its file.
 
     Args:
         displacement: (1, 3, I, J, K) in voxels of the fixed image's RAS+ grid, fixed to moving.
         fixed, moving: layouts of the two image files.
-
-    Returns:
-        (1, X, Y, Z, 3), float32, in the axis order of the fixed file: ``grid_sample(moving_array[None, None], grid,
-        align_corners=False)`` is the warped array, with ``moving_array`` (X', Y', Z') in the axis order of its file.
     """
     size = np.array(moving.shape)
     cube = (2 * mapped_voxels(displacement, fixed, moving) + 1) / size - 1

@@ -30,10 +30,9 @@ _LABEL_TOLERANCE = 1e-3  # rounding of label maps stored as float or with a scal
 
 
 def read_image(path: str | os.PathLike[str]) -> Volume:
-    """Read a scalar 3-D image: a format of nibabel (NIfTI), NRRD, MetaImage, or a folder with a DICOM series.
+    """Read a scalar 3-D image as float32 (1, I, J, K) in RAS+ order.
 
-    Returns:
-        Volume with float32 ``data`` (1, I, J, K), axes in RAS+ order.
+    Formats are those of nibabel (NIfTI), NRRD, MetaImage, and folders with a DICOM series.
 
     Raises:
         UserError: the file is missing or damaged, not 3-D (trailing axes of size 1 are dropped), not real-valued, has
@@ -59,10 +58,7 @@ def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathL
 
 
 def read_labels(path: str | os.PathLike[str]) -> Volume:
-    """Read a 3-D label map or mask of integers, or of floating-point values that are whole numbers.
-
-    Returns:
-        Volume with int64 ``data`` (1, I, J, K), axes in RAS+ order.
+    """Read a 3-D label map or mask, whose values are whole numbers of any type, as int64 (1, I, J, K) in RAS+ order.
 
     Raises:
         UserError: the file cannot be read as by ``read_image`` (a constant map is allowed), or a value is negative or

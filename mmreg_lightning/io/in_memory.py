@@ -52,10 +52,7 @@ def library_of(image: Any) -> Library:
 
 
 def image_for(volume: Volume, library: Library, dtype: np.dtype[Any] | None = None) -> Any:
-    """A volume (1, I, J, K) as an image of another library, in its native axis order.
-
-    ``dtype`` is the number type, see ``as_stored``; None is float32 for images, int32 for label maps.
-    """
+    """A volume (1, I, J, K) as an image of another library, in its native axis order, with values ``as_stored``."""
     native = volume.native
     array = native.from_canonical(volume.data[0].detach().cpu().numpy())
     array = as_stored(array, dtype or np.dtype(np.float32 if array.dtype.kind == "f" else np.int32))

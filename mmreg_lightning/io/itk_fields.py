@@ -45,10 +45,7 @@ def write_itk_field(displacement: Tensor, grid: Grid, path: str | os.PathLike[st
 
 
 def read_itk_field(path: str | os.PathLike[str]) -> tuple[Tensor, Grid]:
-    """Read a displacement field of ITK (NIfTI, intent 1007, world LPS mm) of any axis order.
-
-    Returns:
-        Displacement (3, I, J, K), float32, in voxels of its RAS+ grid, and the grid.
+    """Read a displacement field of ITK: (3, I, J, K), float32, in voxels of its RAS+ grid, and the grid.
 
     Raises:
         UserError: the file cannot be read, is not a vector field of shape (X, Y, Z, 1, 3), or has NaN or infinite

@@ -24,10 +24,7 @@ def is_itk_path(path: str | os.PathLike[str]) -> bool:
 
 
 def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
-    """Voxels and layout of an image file or a DICOM folder.
-
-    Returns:
-        The array, (X, Y, Z) in ITK's index order, with several components on a fourth axis; and its layout.
+    """Voxels, (X, Y, Z) or (X, Y, Z, components) in ITK's index order, and layout of an image file or a DICOM folder.
 
     Raises:
         UserError: the path does not exist, cannot be read, is not 3-D, or is a folder without a series, with several,
@@ -55,8 +52,7 @@ def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
 
     if image.GetDimension() != 3:
         raise UserError(f"{name} must be a 3-D image, but its shape is {image.GetSize()}")
-    array = sitk.GetArrayFromImage(image)
-    array = np.moveaxis(array, (0, 1, 2), (2, 1, 0))
+    array = np.moveaxis(sitk.GetArrayFromImage(image), (0, 1, 2), (2, 1, 0))
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()

@@ -20,15 +20,13 @@ from mmreg_lightning.io.images import load_array, save_array
 
 
 def to_l2r(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:
-    """A displacement in Learn2Reg's format.
+    """A displacement u in Learn2Reg's format, (X, Y, Z, 3) in the axis order of the fixed file.
+
+    Voxel x of the fixed file is mapped to voxel ``x + u(x)`` of the moving file.
 
     Args:
         displacement: (1, 3, I, J, K) in voxels of the fixed image's RAS+ grid, fixed to moving.
         fixed, moving: layouts of the two image files.
-
-    Returns:
-        u, (X, Y, Z, 3) in the axis order of the fixed file, whose voxel x is mapped to voxel ``x + u(x)`` of the moving
-        file.
     """
     return (mapped_voxels(displacement, fixed, moving) - voxel_indices(fixed.shape)).astype(np.float32)
 
@@ -62,16 +60,13 @@ def write_l2r_field(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid,
 
 
 def read_l2r_field(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Read a field of Learn2Reg, of full or half resolution, in voxels of full resolution.
+    """Read a field of Learn2Reg: (X, Y, Z, 3) in the axis order of the file, in voxels of the fixed image.
 
     A field of half resolution is enlarged as in the challenge, by ``scipy.ndimage.zoom`` of order 2.
 
     Args:
         path: ``.npz`` with one array, or NIfTI, with components on the first or the last axis.
         shape: (X, Y, Z) of the fixed image.
-
-    Returns:
-        (X, Y, Z, 3) in the axis order of the file.
 
     Raises:
         UserError: the file cannot be read, has NaN or displacements of more than twice the image's size (another unit),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from mmreg_lightning.geometry.frames import RAS_TO_LPS, transform_points
 from mmreg_lightning.geometry.native import NativeGrid
 
 PointsFrame = Literal["voxel", "ras", "lps"]
-POINTS_FRAMES: tuple[PointsFrame, ...] = get_args(PointsFrame)
 MESH_SUFFIXES = (".ply", ".vtk", ".vtu", ".stl", ".obj", ".off")
 POINT_SUFFIXES = (".csv", ".json", *MESH_SUFFIXES)
 

@@ -23,11 +23,7 @@ _FIELD_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def read_transform(path: str | os.PathLike[str]) -> WorldTransform:
-    """Read a transform of ITK or ANTs.
-
-    Args:
-        path: transform file of ITK (``TRANSFORM_SUFFIXES``; affine, displacement field or composite), or displacement
-            field of ITK as an image of vectors (.nii, .nii.gz, .mha, .mhd, .nrrd, .nhdr).
+    """Read a transform of ITK or ANTs: affine, displacement field (also as an image of vectors) or composite.
 
     Raises:
         UserError: the file is missing or damaged, or the transform is of another kind, not three-dimensional, not

@@ -45,11 +45,9 @@ class Anatomy:
         return centred + np.float32(self.warp_amplitude) * self.warp(points)
 
     def sample(self, points: np.ndarray) -> tuple[list[Layer], np.ndarray]:
-        """The anatomy at world ``points`` (3, N) mm.
+        """The layers from back to front and the texture at world ``points`` (3, N) mm.
 
-        Returns:
-            The layers from back to front, and the texture (N,) of about unit variance, fixed to the tissue, the
-            same in CT and MR, and 0 outside the body.
+        The texture (N,) of about unit variance is fixed to the tissue, the same in CT and MR, and 0 outside the body.
         """
         trunk = self.frame(points)
         layers = list(self.trunk.shell_layers(trunk))

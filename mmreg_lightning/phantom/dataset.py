@@ -89,8 +89,7 @@ def write_phantom(
             (partial / folder).mkdir()
         for index in track(range(subjects), "subjects", transient=True, disable=not progress):
             _write_subject(partial, index, make_subject(seed, index, shape, steps.tolist(), intra_displacement))
-        description = dataset_description(subjects, val, test, shape)
-        description["phantom"] = parameters
+        description = {**dataset_description(subjects, val, test, shape), "phantom": parameters}
         (partial / f"{NAME}_dataset.json").write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
         partial.chmod(0o755)
         try:
@@ -106,16 +105,10 @@ def write_phantom(
 
 
 def true_displacement(dataset: Learn2RegDataset, pair: PairRecord, grid: Grid) -> Tensor | None:
-    """The known displacement between the MR and the CT of one subject of a phantom, recomputed from its seed.
+    """The known displacement of a pair of a phantom, (1, 3, I, J, K) in voxels of ``grid``, fixed to moving.
 
-    Args:
-        dataset: any data set.
-        pair: pair of the data set.
-        grid: grid of the result, in the world of the fixed image.
-
-    Returns:
-        (1, 3, I, J, K) in voxels of ``grid``, fixed to moving; None if the data set is not a phantom of this
-        ``VERSION``, or the pair is of two subjects.
+    It is recomputed from the seed. None if the data set is not a phantom of this ``VERSION``, or the pair is of two
+    subjects. ``grid`` is any grid in the world of the fixed image.
     """
     import torch  # here, because writing a phantom does not need it
 

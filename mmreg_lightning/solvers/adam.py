@@ -13,6 +13,7 @@ from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.protocol import (
     Progress,
+    Solver,
     crop,
     pooling_factors,
     step_counter,
@@ -109,7 +110,7 @@ class AdamRefinement:
             return resize_displacement(gaussian_smooth(control.detach(), self.smoothing), shape)
 
 
-class AdamSolver:
+class AdamSolver(Solver):
     """``AdamRefinement`` from zero displacement, coarse to fine on a pyramid of averaged features.
 
     Args:
@@ -132,7 +133,6 @@ class AdamSolver:
         progress: Progress | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """See ``Solver``."""
         step_done = step_counter(self.refinement.iterations * len(self.levels), progress)
         displacement: Tensor | None = None
         for f, m, w, mw in weighted_pyramid(fixed, moving, weight, moving_weight, self.levels):

@@ -10,12 +10,12 @@ from mmreg_lightning.functional.correlation import COUPLING, correlation_volume,
 from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.adam import AdamRefinement
-from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, step_counter
+from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, Solver, crop, step_counter
 
 CONSISTENCY_ROUNDS = 15
 
 
-class ConvexAdamSolver:
+class ConvexAdamSolver(Solver):
     """Finds large displacements by an exhaustive search on coarse features, and refines them by Adam.
 
     The search runs in both directions, and the two fields are made inverse to each other. The functions of the

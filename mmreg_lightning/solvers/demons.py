@@ -13,6 +13,7 @@ from mmreg_lightning.functional.resize import carried_displacement
 from mmreg_lightning.solvers.protocol import (
     MIN_SIDE,
     Progress,
+    Solver,
     crop,
     pooling_factors,
     step_counter,
@@ -23,7 +24,7 @@ from mmreg_lightning.solvers.protocol import (
 _CHECK_EVERY = 5  # iterations
 
 
-class DemonsSolver:
+class DemonsSolver(Solver):
     """Iterates the regularised Taylor step on a pyramid of averaged features.
 
     Args:
@@ -50,9 +51,7 @@ class DemonsSolver:
         self.levels = pooling_factors(levels)
         counts = list(iterations) if isinstance(iterations, Sequence) else [iterations] * len(self.levels)
         if len(counts) != len(self.levels) or not all(isinstance(count, int) and count >= 0 for count in counts):
-            raise UserError(
-                f"solver.iterations={iterations}: must be one whole number, or one for each of {self.levels}"
-            )
+            raise UserError(f"solver.iterations={iterations}: must be a whole number, or one for each level")
         self.iterations = counts
 
     @torch.no_grad()

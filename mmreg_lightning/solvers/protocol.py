@@ -28,16 +28,13 @@ class Solver(Protocol):
         progress: Progress | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """Register features.
+        """The displacement from fixed to moving, (B, 3, I, J, K) in voxels.
 
         Args:
             fixed, moving: (B, C, I, J, K) on one common grid.
             weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the fixed features.
             progress: called after each iteration.
             moving_weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the moving features, not warped.
-
-        Returns:
-            (B, 3, I, J, K) in voxels of that grid, fixed to moving.
         """
         ...
 
@@ -54,12 +51,7 @@ def step_counter(total: int, progress: Progress | None) -> Callable[[], None]:
 
 
 def total_weight(weight: Tensor | None, moving_weight: Tensor | None, displacement: Tensor) -> Tensor | None:
-    """Product of the fixed weight and of the warped moving weight, (B, 1, I, J, K); None is 1 everywhere.
-
-    Args:
-        weight, moving_weight: (B, 1, I, J, K) in [0, 1], see ``Solver``.
-        displacement: (B, 3, I, J, K) in voxels.
-    """
+    """Product of the fixed and the warped moving weight of ``Solver``, (B, 1, I, J, K); None is 1 everywhere."""
     if moving_weight is None:
         return weight
     warped = warp(moving_weight, displacement)
