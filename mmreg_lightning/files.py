@@ -1,4 +1,4 @@
-"""Writing of result files: all or nothing, so that an interrupted command leaves no half-written file."""
+"""Output folders, and atomic writing of result files: an interrupted command leaves no partial file."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from mmreg_lightning.errors import UserError
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path`` that replaces ``path`` when the block succeeds.
 
-    The temporary name ends with the whole name of ``path``: writers that choose a format by suffix
-    (``.nii.gz``) work unchanged. When the block raises, the temporary file is removed and an older ``path``
-    stays as it was.
+    The temporary name ends with the name of ``path``, so the format by suffix is kept. When the block raises, the
+    temporary file is removed and an existing ``path`` is not changed.
     """
     target = Path(path)
     temporary = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
@@ -45,7 +44,7 @@ def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # os.access does not tell the truth on network shares and for root: try it.
+        # os.access is wrong on network shares and for root.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -54,7 +53,7 @@ def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Checksum of a file's content, in hexadecimal digits; of a folder, of its files' contents in order of names."""
+    """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
     digest = hashlib.sha256()
     file = Path(path)
     for name in sorted(p for p in file.iterdir() if p.is_file()) if file.is_dir() else [file]:
@@ -66,10 +65,10 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def new_output_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield ``ensure_output_dir(path)``; when the block raises, a folder that it made and that is empty is removed.
+    """Yield ``ensure_output_dir(path)``; when the block raises, a new folder that is empty is removed.
 
     Raises:
-        UserError: see ``ensure_output_dir``.
+        UserError: the folder cannot be created, is a file, or is not writable.
     """
     existed = Path(path).exists()
     folder = ensure_output_dir(path)
@@ -77,39 +76,39 @@ def new_output_dir(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield folder
     except BaseException:
         if not existed:
-            with suppress(OSError):  # not empty: what was written is for the caller to judge
+            with suppress(OSError):  # not empty
                 folder.rmdir()
         raise
 
 
 def check_free(folder: str | os.PathLike[str], outputs: Sequence[str], overwrite: bool) -> None:
-    """Check that a folder holds no results that would be lost.
+    """Check that a run may write its outputs to a folder.
 
     Args:
-        folder: need not exist.
-        outputs: names of all files and folders that a run can leave there, the one that is written last at the end.
-        overwrite: they may be.
+        folder: folder, which need not exist.
+        outputs: names of all files and folders that a run can write, in the order of writing.
+        overwrite: existing outputs may be overwritten.
 
     Raises:
-        UserError: it does, and ``overwrite`` is False.
+        UserError: the folder holds an output, and ``overwrite`` is False.
     """
     existing = [name for name in outputs if (Path(folder) / name).exists()]
     if existing and not overwrite:
         run = "an earlier run already" if outputs[-1] in existing else "a run that did not finish"
-        raise UserError(f"--out {folder} holds {existing[0]} of {run}: name another folder or add --overwrite")
+        raise UserError(f"out={folder}: holds {existing[0]} of {run}, name another folder or add overwrite=True")
 
 
 def remove_outputs(folder: Path, outputs: Sequence[str]) -> None:
-    """Remove what an earlier run has left, see ``check_free``, and what a killed one was writing.
+    """Remove the outputs of an earlier run, see ``check_free``, and temporary files of an interrupted one.
 
-    From the last one on: stopped half-way, what is left does not look complete.
+    The last output is removed first, so an interrupted removal does not look like a complete run.
     """
     for name in reversed(outputs):
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            for old in (path, *folder.glob(f".????????-{name}")):  # the second: of ``atomic_path``
+            for old in (path, *folder.glob(f".????????-{name}")):  # temporary names of ``atomic_path``
                 old.unlink(missing_ok=True)
 
 
@@ -120,7 +119,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, atomically; the columns are those of all rows, in the order in which they appear."""
+    """Write rows as CSV, atomically, with the columns of all rows in the order of their first occurrence."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
@@ -129,10 +128,10 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) 
 
 
 def write_json(path: str | os.PathLike[str], obj: object) -> None:
-    """Write ``obj`` as indented JSON, atomically; NaN and infinities, which JSON lacks, are written as null.
+    """Write ``obj`` as indented JSON, atomically; NaN and infinities are written as null.
 
     Raises:
-        TypeError: ``obj`` holds something other than dict, list, tuple, str, numbers, bool and None.
+        TypeError: ``obj`` holds values that JSON does not have.
     """
     write_text(path, json.dumps(_without_nan(obj), indent=2, allow_nan=False) + "\n")
 

@@ -42,5 +42,5 @@ def test_failure_is_one_line_that_names_target_and_cause(solver, words):
 def test_error_of_the_user_keeps_its_sentence():
     image = {"_target_": "torch.zeros", "_args_": [1, 6, 6, 6]}
     config = OmegaConf.create({"features": {"_target_": "mmreg_lightning.functional.mind.mind_ssc", "image": image}})
-    with pytest.raises(UserError, match=r"^mind_ssc needs .* not \(1, 6, 6, 6\)\. \(configuration key features\)$"):
+    with pytest.raises(UserError, match=r"^mind_ssc needs .* not \(1, 6, 6, 6\) \(configuration key features\)$"):
         instantiate(config.features)

@@ -1,1 +1,1 @@
-"""How likely a registration is wrong, and where: cues that need no labels, and a calibrated model of them."""
+"""Confidence of a registration: error cues that need no labels, and a calibrated model of them."""

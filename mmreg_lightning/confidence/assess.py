@@ -1,4 +1,4 @@
-"""How far one registration is to be trusted, and where it is not."""
+"""Confidence of one registration, as a whole and at every place."""
 
 from __future__ import annotations
 
@@ -17,11 +17,8 @@ from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 
-_DOUBT = 0.5
-"""A place below it is more likely wrong than right."""
-_SHARE = 0.05  # of what there is to align: fewer doubtful places are not worth a sentence
-_PAIR = ("R", "A", "S")
-_OPPOSITE = ("L", "P", "I")
+_DOUBT = 0.5  # a place of lower confidence is doubtful: more likely wrong than right
+_SHARE = 0.05  # share of doubtful places above which a registration is likely wrong
 
 
 @dataclass(frozen=True)
@@ -29,13 +26,13 @@ class Assessment:
     """Confidence of one registration.
 
     Attributes:
-        places: (1, 1, i, j, k) of each voxel of the feature grid, see ``ConfidenceModel``.
-        volume: the same on the fixed image's grid, (1, I, J, K).
-        case: of the whole: expected mean Dice.
+        places: (1, 1, i, j, k), confidence of each voxel of the feature grid, see ``ConfidenceModel``.
+        volume: (1, I, J, K), the same on the fixed image's grid.
+        case: confidence of the case, its expected mean Dice.
         threshold: ``ConfidenceModel.low``.
-        tolerance_mm: of ``places``.
-        doubtful: share of what there is to align (weighted by ``Cues.weight``) with a confidence below a half.
-        position: world RAS mm of the least trusted place in the largest doubtful region; None where there is none.
+        tolerance_mm: ``ConfidenceModel.tolerance_mm``.
+        doubtful: share of doubtful places, weighted by ``Cues.weight``.
+        position: world RAS mm of the most doubtful place in the largest doubtful region; None without any.
     """
 
     places: Tensor
@@ -48,17 +45,17 @@ class Assessment:
 
     @property
     def low(self) -> bool:
-        """Whether the registration is likely wrong: as a whole, or in more than 5 % of its places."""
+        """Whether the registration is likely wrong, as a whole or in more than 5 % of its places."""
         return self.case < self.threshold or self.doubtful > _SHARE
 
     def sentence(self) -> str | None:
-        """A warning where the confidence is low, else None."""
+        """A warning if the confidence is low, else None."""
         if not self.low:
             return None
         where = ""
         if self.position is not None:
-            ends = [(_PAIR if x >= 0 else _OPPOSITE)[axis] for axis, x in enumerate(self.position)]
-            place = ", ".join(f"{end} {abs(x):.0f}" for end, x in zip(ends, self.position, strict=True))
+            ends = zip(("LR", "PA", "IS"), self.position, strict=True)
+            place = ", ".join(f"{names[x >= 0]} {abs(x):.0f}" for names, x in ends)
             where = f", the worst about ({place}) mm"
         whole = f"the confidence of the whole is {self.case:.2f}"
         if self.case < self.threshold:
@@ -69,7 +66,7 @@ class Assessment:
         )
 
     def metrics(self) -> dict[str, Any]:
-        """What metrics.json holds of it."""
+        """Entries of metrics.json."""
         return {
             "confidence": self.case,
             "confidence_low": self.low,
@@ -81,14 +78,7 @@ class Assessment:
 
 
 def assess(model: ConfidenceModel, cues: Cues, features: Grid, fixed: Volume) -> Assessment:
-    """Apply a calibrated confidence to the cues of a registration.
-
-    Args:
-        model: of ``read_confidence``.
-        cues: of ``cues_of``.
-        features: grid of the cues.
-        fixed: the fixed image.
-    """
+    """Apply a calibrated confidence to the cues of a registration, which lie on the grid ``features``."""
     places = model.map(cues)
     weight = cues.weight / cues.weight.sum()
     case = float(model.of_case(float((places * weight).sum())))
@@ -99,7 +89,6 @@ def assess(model: ConfidenceModel, cues: Cues, features: Grid, fixed: Volume) ->
         regions, count = ndimage.label(doubt)
         sizes = ndimage.sum_labels(weight[0, 0].numpy(), regions, range(1, count + 1))
         own = regions == 1 + int(np.argmax(sizes))
-        # The worst place of it that has something to align.
         badness = np.where(own, ((1 - places) * weight)[0, 0].numpy(), -1.0)
         voxel = np.array(np.unravel_index(int(badness.argmax()), badness.shape), dtype=float)
         x, y, z = transform_points(features.affine, voxel[None])[0].tolist()

@@ -1,4 +1,4 @@
-"""What a registration leaves behind that tells of errors, seen without any label."""
+"""Label-free error cues of a registration."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from mmreg_lightning.functional.warp import warp
 
 CUES = ("residual", "contrast", "step", "volume_change", "inconsistency")
 """Channels of ``Cues.maps``."""
-_RADIUS = 1.0  # standard deviation of the neighbourhood, voxels of the feature grid
-_ALPHA = 0.1  # noise floor of the step that is left, in units of feature values
-_LEAST = 1e-3  # keeps the logarithms finite; far below what any cue is worth
-_MOST_CHANGE = 4.0  # e-folds of volume; a fold counts as this
+_RADIUS = 1.0  # standard deviation of the Gaussian neighbourhood, feature voxels
+_ALPHA = 0.1  # noise floor of the remaining step, in units of feature values
+_LEAST = 1e-3  # lower bound of the cues, for finite logarithms
+_MOST_CHANGE = 4.0  # upper bound of |log J|, also for folds
 
 
 class Cues(NamedTuple):
     """Cues on the feature grid of the fixed image.
 
     Attributes:
-        maps: (1, 5, i, j, k), natural logarithms of ``CUES``: residual ``|f - m_u|`` and contrast ``|grad f|`` (both
-            in units of feature values), length of the Taylor step that is still left (voxels of the feature grid),
-            ``|log J|`` of the deformation, and the distance by which the way to the moving image and back misses its
-            start (voxels); each the root of the mean square over a Gaussian neighbourhood.
-        weight: (1, 1, i, j, k), how much there is to align: the contrast itself.
+        maps: (1, 5, i, j, k), natural logarithms of ``CUES``: residual ``|f - m_u|`` and contrast ``|grad f|`` (feature
+            values), length of the remaining Taylor step (feature voxels), ``|log J|`` of the deformation, and
+            inverse-consistency error (feature voxels); each is the root mean square over a Gaussian neighbourhood.
+        weight: (1, 1, i, j, k), the contrast.
     """
 
     maps: Tensor
@@ -43,21 +42,18 @@ def registration_cues(fixed: Tensor, moving: Tensor, displacement: Tensor, backw
     Args:
         fixed, moving: (1, C, i, j, k) features on one grid, the moving ones not warped.
         displacement: (1, 3, i, j, k) in voxels, fixed to moving.
-        backward: the same of the registration with exchanged roles, moving to fixed.
+        backward: (1, 3, i, j, k) in voxels, moving to fixed: result of the reverse registration.
     """
     warped = warp(moving, displacement)
-    contrast = _local((gradient(fixed).square().sum(dim=(1, 2))).unsqueeze(1))
+    contrast = _local(gradient(fixed).flatten(1, 2))
     step = taylor_step(fixed, warped, alpha=_ALPHA, max_step=1.0)
     change = jacobian_determinant(displacement).clamp(min=torch.finfo(torch.float32).tiny).log()
-    maps = [
-        _local((fixed - warped).square().sum(dim=1, keepdim=True)),
-        contrast,
-        _local(step.square().sum(dim=1, keepdim=True)),
-        _local(change.clamp(-_MOST_CHANGE, _MOST_CHANGE).square()),
-        _local(compose(displacement, backward).square().sum(dim=1, keepdim=True)),
-    ]
+    change = change.clamp(-_MOST_CHANGE, _MOST_CHANGE)
+    others = [_local(x) for x in (fixed - warped, step, change, compose(displacement, backward))]
+    maps = [others[0], contrast, *others[1:]]
     return Cues(torch.cat(maps, dim=1).clamp(min=_LEAST).log(), contrast)
 
 
-def _local(squares: Tensor) -> Tensor:
-    return gaussian_smooth(squares, _RADIUS).clamp(min=0).sqrt()
+def _local(vectors: Tensor) -> Tensor:
+    """Root mean square length over the neighbourhood, (B, 1, i, j, k), of (B, C, i, j, k)."""
+    return gaussian_smooth(vectors.square().sum(dim=1, keepdim=True), _RADIUS).clamp(min=0).sqrt()

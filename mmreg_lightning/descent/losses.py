@@ -31,11 +31,7 @@ def mean_cosine(update: Tensor, target: Tensor) -> Tensor:
 
 
 def soft_dice(a: Tensor, b: Tensor) -> Tensor:
-    """Mean soft Dice ``2 sum(a b) / (sum a^2 + sum b^2)`` over the channels that are not empty in both: a scalar.
-
-    Args:
-        a, b: (B, L, I, J, K) in [0, 1].
-    """
+    """Mean of ``2 sum(a b) / (sum a^2 + sum b^2)`` over the channels of (B, L, I, J, K) that are not empty in both."""
     overlap = 2 * (a * b).flatten(2).sum(2)
     size = (a.square() + b.square()).flatten(2).sum(2)
     present = size > EPS
@@ -50,19 +46,14 @@ class DescentLoss(Protocol):
         ...
 
 
-class MagnitudeDirectionLoss:
-    """``magnitude * mean|d - d*|_1 / mean|d*|_1 + direction * (1 - mean cosine)``.
-
-    Args:
-        magnitude, direction: weights of the two terms.
-    """
+class MagnitudeDirectionLoss(DescentLoss):
+    """``magnitude * mean|d - d*|_1 / mean|d*|_1 + direction * (1 - mean cosine)``."""
 
     def __init__(self, magnitude: float = 1.0, direction: float = 1.0) -> None:
         self.magnitude = magnitude
         self.direction = direction
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
-        """See ``DescentLoss``."""
         total = _zero(steps)
         for step in _supervised(steps):
             size = (step.update - step.target).abs().mean() / step.target.abs().mean()
@@ -71,25 +62,23 @@ class MagnitudeDirectionLoss:
         return total / len(steps)
 
 
-class MSELoss:
+class MSELoss(DescentLoss):
     """Mean squared error of the steps, divided by the mean square of the target steps."""
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
-        """See ``DescentLoss``."""
         total = _zero(steps)
         for step in _supervised(steps):
             total = total + (step.update - step.target).square().mean() / step.target.square().mean()
         return total / len(steps)
 
 
-class WarpedLabelDiceLoss:
+class WarpedLabelDiceLoss(DescentLoss):
     """Soft Dice loss of the target maps warped by the unrolled displacement.
 
     Source: the end-to-end variant of Blendowski, Hansen and Heinrich, Med. Image Anal. 67 (2021) 101822.
     """
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
-        """See ``DescentLoss``."""
         fixed, moving = targets
         losses = [1 - soft_dice(fixed, warp(moving, step.displacement)) for step in steps]
         return torch.stack(losses).mean() + _zero(steps)

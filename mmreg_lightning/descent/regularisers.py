@@ -24,7 +24,7 @@ class Regulariser(Protocol):
         ...
 
 
-class GaussianRegulariser:
+class GaussianRegulariser(Regulariser):
     """Gaussian smoothing of the update (fluid) and of the displacement (diffusion-like), as in Demons.
 
     Args:
@@ -48,7 +48,7 @@ class GaussianRegulariser:
         return gaussian_smooth(displacement, self.sigma_field)
 
 
-class DiffusionRegulariser:
+class DiffusionRegulariser(Regulariser):
     """The update minimises ``|J d - r|^2 + alpha^2 |d|^2 + weight |grad(u + d)|^2`` over the whole grid.
 
     Args:
@@ -72,7 +72,7 @@ class DiffusionRegulariser:
         return displacement
 
 
-class NoRegulariser:
+class NoRegulariser(Regulariser):
     """The voxel-wise solution, not smoothed."""
 
     def update(self, system: TaylorSystem, displacement: Tensor) -> Tensor:

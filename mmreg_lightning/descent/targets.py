@@ -17,20 +17,17 @@ class DescentTargets(Protocol):
     """Turns a label map into target maps, one channel an organ, values in [0, 1]."""
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-        """Target maps of a label map.
+        """Target maps of a label map, (B, L, I / stride, J / stride, K / stride).
 
         Args:
             labels: (B, 1, I, J, K) integers.
             ids: label ids of the L organs.
             stride: image voxels to one voxel of the feature grid.
-
-        Returns:
-            (B, L, I / stride, J / stride, K / stride).
         """
         ...
 
 
-class OneHotTargets:
+class OneHotTargets(DescentTargets):
     """Indicators of the organs, averaged over feature voxels and smoothed.
 
     Args:
@@ -44,11 +41,10 @@ class OneHotTargets:
         self.sigma = non_negative("targets.sigma", sigma)
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-        """See ``DescentTargets``."""
         return organ_indicators(labels, ids, stride, self.sigma)
 
 
-class SignedDistanceTargets:
+class SignedDistanceTargets(DescentTargets):
     """``tanh(distance / tau)`` to the organs' surfaces, rescaled to [0, 1]: a wider basin than an indicator.
 
     Args:
@@ -62,23 +58,18 @@ class SignedDistanceTargets:
         self.tau = non_negative("targets.tau", tau)
 
     def __call__(self, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-        """See ``DescentTargets``."""
         return pool(signed_distance(labels, ids, self.tau * stride), stride)
 
 
 def paired_targets(
     targets: DescentTargets, fixed_labels: Tensor, moving_labels: Tensor, ids: Sequence[int], stride: int
 ) -> tuple[Tensor, Tensor]:
-    """Fixed and moving target maps; the channel of an organ that only one of both label maps shows is 0.
+    """Fixed and moving target maps, without gradient; the channel of an organ that only one label map shows is 0.
 
     Args:
         targets: kind of target maps.
         fixed_labels, moving_labels: (B, 1, I, J, K) integers.
-        ids: label ids of the L organs.
-        stride: image voxels to one voxel of the feature grid.
-
-    Returns:
-        Two tensors (B, L, I / stride, J / stride, K / stride), without gradient.
+        ids, stride: see ``DescentTargets``.
     """
     with torch.no_grad():
         shared = [(fixed_labels == i).flatten(1).any(1) & (moving_labels == i).flatten(1).any(1) for i in ids]

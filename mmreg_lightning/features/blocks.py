@@ -1,4 +1,4 @@
-"""Building blocks that the feature networks share."""
+"""Building blocks of the feature networks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mmreg_lightning.errors import UserError
+
 Norm = Literal["instance", "group", "none"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """The normalisation called ``norm``.
+    """The normalisation named ``norm``.
 
     Raises:
-        ValueError: no such normalisation.
+        UserError: ``norm`` is unknown.
     """
     if norm == "instance":
         return nn.InstanceNorm3d(channels, affine=True)
@@ -21,56 +23,45 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
         return nn.GroupNorm(max(1, channels // 8), channels)
     if norm == "none":
         return nn.Identity()
-    raise ValueError(f"features.norm={norm!r}: must be 'instance', 'group' or 'none'")
+    raise UserError(f"features.norm={norm!r}: must be 'instance', 'group' or 'none'")
 
 
 class ConvBlock(nn.Sequential):
     """3-D convolution, normalisation, leaky ReLU; the side length is divided by ``stride``."""
 
     def __init__(self, in_channels: int, out_channels: int, norm: Norm, stride: int = 1, dilation: int = 1) -> None:
-        # An even kernel puts the centre of output voxel i at (i + 1/2) * stride - 1/2, where average pooling puts it.
+        # An even kernel centres output voxel i at (i + 1/2) * stride - 1/2, as average pooling does.
         kernel, padding = (3, dilation) if stride == 1 else (2 * stride, stride // 2)
+        bias = norm == "none"
         super().__init__(
-            nn.Conv3d(
-                in_channels,
-                out_channels,
-                kernel,
-                stride=stride,
-                padding=padding,
-                dilation=dilation,
-                bias=norm == "none",
-            ),
+            nn.Conv3d(in_channels, out_channels, kernel, stride, padding, dilation, bias=bias),
             norm_layer(norm, out_channels),
             nn.LeakyReLU(0.1, inplace=True),
         )
 
 
 class Stem(nn.Module):
-    """The first layers, which see the image's own contrast and leave its grid for the features' grid.
+    """The first layers: from the image and its own contrast to the feature grid.
 
     Args:
         modalities: names of the modalities.
         kind: ``modality_specific`` has one set of weights for each modality, ``shared`` one for all.
-        width: channels of the output.
-        stride: of the first convolution: everything after it works on the coarser grid.
-        norm: normalisation.
+        width: number of output channels.
+        stride: stride of the first convolution.
+        norm: ``instance``, ``group`` or ``none``.
 
     Raises:
-        ValueError: no such kind of stem.
+        UserError: ``kind`` or ``norm`` is unknown.
     """
 
     def __init__(self, modalities: list[str], kind: str, width: int, stride: int, norm: Norm) -> None:
         super().__init__()
         if kind not in ("shared", "modality_specific"):
-            raise ValueError(f"features.stem={kind!r}: must be 'shared' or 'modality_specific'")
+            raise UserError(f"features.stem={kind!r}: must be 'shared' or 'modality_specific'")
         self.kind = kind
         names = ["all"] if kind == "shared" else modalities
-        self.branches = nn.ModuleDict(
-            {
-                name: nn.Sequential(ConvBlock(1, width, norm, stride=stride), ConvBlock(width, width, norm))
-                for name in names
-            }
-        )
+        branches = {n: nn.Sequential(ConvBlock(1, width, norm, stride), ConvBlock(width, width, norm)) for n in names}
+        self.branches = nn.ModuleDict(branches)
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """(B, 1, I, J, K) to (B, width, I / stride, J / stride, K / stride)."""

@@ -18,6 +18,8 @@ from mmreg_lightning.features.learned import LearnedFeatures
 TRUSTED = ("mmreg_lightning", "torch.optim")
 """Packages whose classes a checkpoint may name; the environment variable MMREG_TRUST adds more, separated by commas."""
 
+_UNREADABLE = (pickle.PickleError, EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError)
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -36,8 +38,7 @@ class TrainedModel:
     @property
     def modalities(self) -> tuple[str, str]:
         """Fixed and moving modality."""
-        fixed, moving = self.hparams["modalities"]
-        return fixed, moving
+        return self.hparams["modalities"][0], self.hparams["modalities"][1]
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -57,30 +58,20 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"--checkpoint {file}: there is no such file")
+        raise UserError(f"checkpoint={file}: there is no such file")
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         hparams = checkpoint["hyper_parameters"]
         _check_trusted(hparams)
-        features: LearnedFeatures = instantiate(
-            hparams["features"], modalities=list(dict.fromkeys(hparams["modalities"]))
-        )
+        modalities = list(dict.fromkeys(hparams["modalities"]))
+        features: LearnedFeatures = instantiate(hparams["features"], modalities=modalities)
         prefix = "features."
         weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         features.load_state_dict(weights)
     except UserError as error:
-        raise UserError(f"--checkpoint {file}: {error}") from error
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        OSError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        raise UserError(f"--checkpoint {file}: damaged, or no checkpoint of mmreg-train") from error
+        raise UserError(f"checkpoint={file}: {error}") from error
+    except _UNREADABLE as error:
+        raise UserError(f"checkpoint={file}: damaged, or no checkpoint of mmreg-train") from error
     return TrainedModel(features.eval(), hparams)
 
 

@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from mmreg_lightning.features.blocks import ConvBlock, Norm
-from mmreg_lightning.features.learned import Bound, LearnedFeatures
+from mmreg_lightning.features.learned import LearnedFeatures
 
 
 class CNNFeatures(LearnedFeatures):
-    """Convolutions on the feature grid whose dilation doubles with each of the first layers.
+    """A stack of dilated convolutions on the feature grid.
 
     Args:
-        depth: number of 3x3x3 convolutions after the stem; their dilations are 1, 2, 4, 1, 2, 4, ...
-        modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity: see
-            ``LearnedFeatures``.
+        depth: number of 3x3x3 convolutions after the stem, with dilations 1, 2, 4, 1, 2, 4, ...
+        modalities, width, norm, shared: see ``LearnedFeatures``.
     """
 
     def __init__(
-        self,
-        modalities: Sequence[str],
-        channels: int = 16,
-        stride: int = 2,
-        width: int = 32,
-        depth: int = 6,
-        stem: str = "modality_specific",
-        norm: Norm = "instance",
-        bound: Bound = "softmax",
-        smoothing: float = 0.8,
-        mirror: int | None = None,
-        self_similarity: bool = False,
+        self, modalities: Sequence[str], *, depth: int = 6, width: int = 32, norm: Norm = "instance", **shared: Any
     ) -> None:
-        super().__init__(modalities, channels, stride, width, stem, norm, bound, smoothing, mirror, self_similarity)
+        super().__init__(modalities, width=width, norm=norm, **shared)
         self.layers = nn.Sequential(
             *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
-            nn.Conv3d(width, channels, 1),
+            nn.Conv3d(width, self.channels, 1),
         )
 
     def body(self, x: Tensor) -> Tensor:
-        """(B, width, i, j, k) to (B, C, i, j, k)."""
+        """See ``LearnedFeatures``."""
         out: Tensor = self.layers(x)
         return out

@@ -1,4 +1,4 @@
-"""Raw intensity as a feature family: the baseline that assumes equal contrast in both images."""
+"""Normalised intensity as features: the baseline that assumes equal contrast in both images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmreg_lightning.functional.resize import pool
 
 
 class IntensityFeatures(torch.nn.Module):
-    """The normalised intensity itself, within its window, averaged over blocks of ``stride`` image voxels a side."""
+    """The intensity clipped to [0, 1], averaged over blocks of ``stride`` image voxels a side."""
 
     channels = 1
 
@@ -18,5 +18,5 @@ class IntensityFeatures(torch.nn.Module):
         self.stride = stride
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
-        """Features, (B, 1, I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
+        """Features, (B, 1, I / stride, J / stride, K / stride)."""
         return pool(image.clamp(0, 1), self.stride)

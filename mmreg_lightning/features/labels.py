@@ -1,4 +1,4 @@
-"""Organ labels in the place of features: how far the solver itself can come."""
+"""Organ labels as features: the upper bound of what a solver can reach."""
 
 from __future__ import annotations
 

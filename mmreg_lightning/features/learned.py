@@ -1,4 +1,4 @@
-"""What the learned feature networks have in common: modality stems, a bounded head, smooth output."""
+"""Base class of the learned feature networks: modality stems, a bounded head, smooth output."""
 
 from __future__ import annotations
 
@@ -19,77 +19,75 @@ _DESCRIPTORS = 12  # channels of MIND-SSC
 
 
 class LearnedFeatures(nn.Module):
-    """A stem for each modality, a body on the feature grid, and a head whose output is bounded in [0, 1].
+    """A stem for each modality, a body on the feature grid, and a head whose output is bounded to [0, 1].
 
-    ``softmax`` output is the soft assignment of every voxel to C latent tissue classes, ``sigmoid`` C
-    independent attributes. Bounded features give the noise floor alpha of the Taylor step a fixed meaning.
+    Bounded features give the noise floor alpha of the Taylor step a fixed meaning.
 
     Args:
         modalities: names of the modalities that the features accept.
-        channels: C.
-        stride: image voxels to a feature voxel, 1, 2 or 4.
-        width: channels of the stem.
+        channels: C, number of feature channels.
+        stride: image voxels to one feature voxel, 1, 2 or 4.
+        width: number of channels of the stem.
         stem: ``modality_specific`` or ``shared``.
         norm: ``instance``, ``group`` or ``none``.
-        bound: ``softmax`` or ``sigmoid``.
-        smoothing: standard deviation, in feature voxels, of the Gaussian that makes the output smooth enough
-            for a first-order expansion.
-        mirror: voxel axis along which the anatomy is symmetric: features are then the mean of those of the image and
-            those of its mirror image, mirrored back. Not in training, which sees mirrored images instead
-            (``data.augmentation.flip``). None is no such axis.
-        self_similarity: the body sees MIND-SSC descriptors (radius 1, dilation 1) beside the stem's output. They look
-            alike in all modalities, so the network need not learn the contrast of each first.
+        bound: ``softmax``, the soft assignment of every voxel to C latent tissue classes, or ``sigmoid``, C independent
+            attributes.
+        smoothing: standard deviation, in feature voxels, of the Gaussian that makes the output smooth enough for a
+            first-order expansion.
+        mirror: voxel axis along which the anatomy is symmetric, or None. In evaluation mode, features are then the mean
+            of those of the image and the mirrored ones of its mirror image.
+        self_similarity: the body also receives MIND-SSC descriptors (radius 1, dilation 1), which are similar in all
+            modalities.
 
     Raises:
-        ValueError: an unknown choice, or a stride or an axis that is none.
+        UserError: an argument is not one of its choices.
     """
 
     def __init__(
         self,
         modalities: Sequence[str],
-        channels: int,
-        stride: int,
-        width: int,
-        stem: str,
-        norm: Norm,
-        bound: Bound,
-        smoothing: float,
+        channels: int = 16,
+        stride: int = 2,
+        width: int = 32,
+        stem: str = "modality_specific",
+        norm: Norm = "instance",
+        bound: Bound = "softmax",
+        smoothing: float = 0.8,
         mirror: int | None = None,
         self_similarity: bool = False,
     ) -> None:
         super().__init__()
         if stride not in (1, 2, 4):
-            raise ValueError(f"features.stride={stride}: must be 1, 2 or 4")
+            raise UserError(f"features.stride={stride}: must be 1, 2 or 4")
         if bound not in ("softmax", "sigmoid"):
-            raise ValueError(f"features.bound={bound!r}: must be 'softmax' or 'sigmoid'")
+            raise UserError(f"features.bound={bound!r}: must be 'softmax' or 'sigmoid'")
+        if mirror not in (None, 0, 1, 2):
+            raise UserError(f"features.mirror={mirror}: must be a voxel axis, 0, 1 or 2, or null")
         self.modalities = list(modalities)
         self.channels = channels
         self.stride = stride
         self.bound = bound
-        if mirror not in (None, 0, 1, 2):
-            raise ValueError(f"features.mirror={mirror}: must be a voxel axis, 0, 1 or 2, or null")
         self.smoothing = smoothing
         self.mirror = mirror
         self.stem = Stem(self.modalities, stem, width, stride, norm)
         self.descriptors = nn.Conv3d(_DESCRIPTORS, width, 1) if self_similarity else None
 
     def body(self, x: Tensor) -> Tensor:
-        """From the stem's output to C logits, on the same grid."""
+        """(B, width, i, j, k), output of the stem, to logits (B, C, i, j, k)."""
         raise NotImplementedError
 
     def logits(self, image: Tensor, modality: str) -> Tensor:
         """Unbounded output, (B, C, I / stride, J / stride, K / stride).
 
         Raises:
-            UserError: the modality is not one that the features were built for.
+            UserError: the modality is unknown, or a side of the image is not a multiple of ``stride``.
         """
         return self.body(self._stem(image, modality)).float()
 
     def pair_logits(self, fixed: Tensor, moving: Tensor, modalities: tuple[str, str]) -> tuple[Tensor, Tensor]:
         """``logits`` of two images of one size, in one pass of the body.
 
-        On the CPU this takes less than half the time: PyTorch leaves small convolutions of a single image to a slow
-        kernel.
+        On the CPU this takes less than half the time, because PyTorch has a slow kernel for a single image.
         """
         stems = [self._stem(image, name) for image, name in zip((fixed, moving), modalities, strict=True)]
         both = self.body(torch.cat(stems)).float()
@@ -103,11 +101,11 @@ class LearnedFeatures(nn.Module):
                 f"images of {tuple(image.shape[2:])} voxels: sides must be multiples of features.stride={self.stride} "
                 "(data.patch_size)"
             )
-        # Channels-last is the layout in which the CPU and GPU kernels of 3-D convolutions are fastest.
+        # 3-D convolutions are fastest in this layout, on CPU and GPU.
         layout = torch.channels_last_3d
         out: Tensor = self.stem(image.clamp(0, 1).contiguous(memory_format=layout), modality)
         if self.descriptors is not None:
-            # Differences of patches are small: not in the eight bits of bfloat16.
+            # Differences of patches are too small for the eight bits of bfloat16.
             with torch.autocast(image.device.type, enabled=False):
                 seen = pool(mind_ssc(image.float(), radius=1, dilation=1), self.stride)
             centred = (4 * seen - 2).to(image.dtype)  # from about [0.2, 0.8]
@@ -116,13 +114,13 @@ class LearnedFeatures(nn.Module):
 
     def activate(self, logits: Tensor) -> Tensor:
         """Bounded, smooth features from logits."""
-        # The descent compares small differences of features: the eight bits of bfloat16 would be noise there.
+        # Differences of features are too small for the eight bits of bfloat16.
         with torch.autocast(logits.device.type, enabled=False):
             bounded = logits.softmax(dim=1) if self.bound == "softmax" else logits.sigmoid()
             return gaussian_smooth(bounded.contiguous(), self.smoothing)
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
-        """Features, (B, C, I / stride, J / stride, K / stride), in [0, 1]; see ``FeatureExtractor``."""
+        """Features, (B, C, I / stride, J / stride, K / stride), in [0, 1]."""
         features = self.activate(self.logits(image, modality))
         if self.mirror is None or self.training:
             return features

@@ -1,4 +1,4 @@
-"""MIND-SSC as a feature family: the hand-crafted baseline."""
+"""MIND-SSC as features: the hand-crafted baseline."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class MindFeatures(torch.nn.Module):
     """Self-similarity context descriptors (Heinrich et al., MICCAI 2013) of any modality, in [0, 1].
 
     Args:
-        radius, dilation: of the patches compared, in image voxels.
-        stride: the descriptors are averaged over blocks of this many image voxels a side.
+        radius, dilation: half width and distance of the compared patches, in image voxels, see ``mind_ssc``.
+        stride: image voxels to one feature voxel; descriptors are averaged over blocks.
     """
 
     channels = 12
@@ -26,5 +26,5 @@ class MindFeatures(torch.nn.Module):
         self.stride = stride
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
-        """Features, (B, 12, I / stride, J / stride, K / stride); see ``FeatureExtractor``."""
+        """Features, (B, 12, I / stride, J / stride, K / stride)."""
         return pool(mind_ssc(image, self.radius, self.dilation), self.stride)

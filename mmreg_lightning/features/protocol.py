@@ -1,4 +1,4 @@
-"""What every feature family offers: any of them composes with any solver."""
+"""The protocol of feature extractors."""
 
 from __future__ import annotations
 
@@ -11,24 +11,20 @@ class FeatureExtractor(Protocol):
     """Maps an image to features that can be compared between modalities.
 
     Attributes:
-        stride: voxels of the image to one voxel of the features, along each axis.
-        channels: number of feature channels C.
+        stride: image voxels to one feature voxel, along each axis.
+        channels: C, number of feature channels.
 
-    An extractor whose attribute ``sees`` is ``"labels"`` is given the label map (B, 1, I, J, K) in the image's place.
+    An extractor whose attribute ``sees`` is ``"labels"`` gets the label map (B, 1, I, J, K) in place of the image.
     """
 
     stride: int
     channels: int
 
     def __call__(self, image: Tensor, modality: str) -> Tensor:
-        """Features of an image.
+        """Features of an image, (B, C, I / stride, J / stride, K / stride).
 
         Args:
-            image: (B, 1, I, J, K), intensities normalised so that [0, 1] is the window of the modality, see
-                ``normalise_intensity``; sides are multiples of ``stride``.
-            modality: name of the image's modality, as "CT" or "MR".
-
-        Returns:
-            (B, C, I / stride, J / stride, K / stride).
+            image: (B, 1, I, J, K), result of ``normalise_intensity``; sides are multiples of ``stride``.
+            modality: name of the image's modality, such as "CT" or "MR".
         """
         ...

@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmreg_lightning.features.blocks import ConvBlock, Norm
-from mmreg_lightning.features.learned import Bound, LearnedFeatures
+from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.resize import pad_to_multiple
 
 
 class UNetFeatures(LearnedFeatures):
-    """A U-Net on the feature grid: wide context costs little, because it is computed on few voxels.
+    """A U-Net on the feature grid.
 
-    Skips are added, not concatenated: the coarse branch is projected to the skip's channels before it is enlarged,
+    Skips are added, not concatenated. The coarse branch is projected to the skip's channels before it is enlarged,
     which saves half of the time on the finest grid.
 
     Args:
-        widths: channels on the feature grid and on each of the halved grids below it.
-        modalities, channels, stride, stem, norm, bound, smoothing, mirror, self_similarity: see
-            ``LearnedFeatures``.
+        widths: number of channels on the feature grid and on each of the successively halved grids.
+        modalities, norm, shared: see ``LearnedFeatures``.
     """
 
     def __init__(
         self,
         modalities: Sequence[str],
-        channels: int = 16,
-        stride: int = 2,
+        *,
         widths: Sequence[int] = (32, 64, 96, 128),
-        stem: str = "modality_specific",
         norm: Norm = "instance",
-        bound: Bound = "softmax",
-        smoothing: float = 0.8,
-        mirror: int | None = None,
-        self_similarity: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__(modalities, channels, stride, widths[0], stem, norm, bound, smoothing, mirror, self_similarity)
+        super().__init__(modalities, width=widths[0], norm=norm, **shared)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, coarse, norm, stride=2), ConvBlock(coarse, coarse, norm))
@@ -47,7 +42,7 @@ class UNetFeatures(LearnedFeatures):
         self.up = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, fine, norm), ConvBlock(fine, fine, norm)) for fine, _ in reversed(steps)
         )
-        self.head = nn.Conv3d(widths[0], channels, 1)
+        self.head = nn.Conv3d(widths[0], self.channels, 1)
 
     def body(self, x: Tensor) -> Tensor:
         """(B, widths[0], i, j, k) to (B, C, i, j, k)."""

@@ -11,32 +11,24 @@ from mmreg_lightning.functional.warp import warp
 def compose(first: Tensor, second: Tensor) -> Tensor:
     """The displacement that moves a point by ``first`` and then by ``second``.
 
-    ``x + u(x) = y + second(y)`` with ``y = x + first(x)``; a moving image warped by the result equals the moving
-    image warped by ``second`` and the outcome by ``first``.
+    Warping an image by the result equals warping it by ``second`` and the outcome by ``first``.
 
     Args:
-        first, second: (B, 3, I, J, K) in voxels of one common grid; ``second`` is continued beyond the grid by its
-            border values.
-
-    Returns:
-        (B, 3, I, J, K) in voxels.
+        first, second: (B, 3, I, J, K) in voxels of one common grid, as the result; beyond the grid, the border
+            values of ``second`` are repeated.
     """
     return first + warp(second, first)
 
 
 def invert(displacement: Tensor, iterations: int = 30) -> Tensor:
-    """The inverse of a displacement by fixed-point iteration ``v <- -u(x + v)`` (Chen et al., Med. Phys. 2008).
+    """The inverse v of a displacement u by fixed-point iteration, (B, 3, I, J, K) in voxels.
 
-    It converges where ``u`` is a contraction (all of its derivatives small against 1) and is a good
-    approximation for any field without folds.
+    Each step averages v with ``-u(x + v)``, which damps oscillation where the field is steep. It converges where u
+    is a contraction (Chen et al., Med. Phys. 2008), and approximates the inverse of any field without folds.
 
     Args:
-        displacement: (B, 3, I, J, K) in voxels.
-        iterations: number of fixed-point steps; each is averaged with the last one, which damps oscillation
-            where the field is steep.
-
-    Returns:
-        (B, 3, I, J, K) in voxels, such that ``compose(displacement, inverse)`` is close to zero.
+        displacement: u, (B, 3, I, J, K) in voxels.
+        iterations: number of fixed-point steps.
     """
     inverse = torch.zeros_like(displacement)
     for _ in range(iterations):

@@ -9,25 +9,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Weights of the coupling in its rounds, for costs between 0 and 1 a voxel; Siebert et al. use these."""
+"""Weight of the coupling in each round, for costs between 0 and 1 a voxel (Siebert et al., 2024)."""
 
 
 def search_offsets(radius: int, device: torch.device | None = None) -> Tensor:
-    """All displacements of at most ``radius`` voxels along each axis: (3, (2 radius + 1)^3), order I, J, K."""
+    """All displacements of at most ``radius`` voxels along each axis: (3, N), N = (2 radius + 1)^3, order I, J, K."""
     axis = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).view(3, -1)
 
 
 def correlation_volume(fixed: Tensor, moving: Tensor, radius: int, weight: Tensor | None = None) -> Tensor:
-    """Squared feature difference of every voxel for every displacement of ``search_offsets``, smoothed over 5 voxels.
+    """Squared feature difference, smoothed over 5 voxels, of every voxel for all ``search_offsets``: (N, I, J, K).
 
     Args:
-        fixed, moving: (1, C, I, J, K); beyond its border the moving image is its border repeated.
-        radius: in voxels.
-        weight: (1, 1, I, J, K) in [0, 1]: an untrusted voxel costs nothing wherever it goes.
-
-    Returns:
-        ((2 radius + 1)^3, I, J, K).
+        fixed, moving: (1, C, I, J, K) features; the border of the moving features is repeated outside.
+        radius: largest displacement along an axis, in voxels.
+        weight: (1, 1, I, J, K) in [0, 1], trust in each fixed voxel; its costs are multiplied by it.
     """
     i, j, k = fixed.shape[2:]
     padded = F.pad(moving, [radius] * 6, mode="replicate")
@@ -43,18 +40,15 @@ def correlation_volume(fixed: Tensor, moving: Tensor, radius: int, weight: Tenso
 
 
 def coupled_convex(cost: Tensor, offsets: Tensor, coupling: Sequence[float] = COUPLING) -> Tensor:
-    """A smooth displacement of low cost, by turns of discrete search and smoothing that draw ever closer together.
+    """A smooth displacement of low cost, (1, 3, I, J, K) in voxels, by alternating discrete search and smoothing.
 
-    Each round takes in every voxel the displacement d of least ``cost + c |d - s|^2``, where s is the smooth field
-    of the round before and c grows (Steinbruecker et al., ICCV 2009; Siebert et al., IEEE Trans. Med. Imaging 2024).
+    In every voxel, each round selects the displacement d of least ``cost + c |d - s|^2``, where s is the smooth field
+    of the previous round and c grows (Steinbruecker et al., ICCV 2009; Siebert et al., IEEE Trans. Med. Imaging 2024).
 
     Args:
-        cost: (N, I, J, K).
-        offsets: (3, N) in voxels.
+        cost: (N, I, J, K) of ``correlation_volume``.
+        offsets: (3, N) of ``search_offsets``, in voxels.
         coupling: c of each round.
-
-    Returns:
-        (1, 3, I, J, K) in voxels.
     """
     n, *shape = cost.shape
     flat = cost.view(n, -1)

@@ -1,4 +1,4 @@
-"""The `diffusion` regulariser: one update of the whole grid that keeps the total displacement smooth."""
+"""The update of the whole grid that keeps the total displacement smooth (diffusion regularisation)."""
 
 from __future__ import annotations
 
@@ -10,35 +10,28 @@ from mmreg_lightning.errors import UserError
 
 
 def diffusion_solve(system: Tensor, rhs: Tensor, displacement: Tensor, lam: float, iterations: int = 15) -> Tensor:
-    """Update d that minimises ``|J d - r|^2 + alpha^2 |d|^2 + lam |grad(u + d)|^2`` over the whole grid.
+    """Update d, (B, 3, I, J, K), of least ``|J d - r|^2 + alpha^2 |d|^2 + lam |grad(u + d)|^2`` over the whole grid.
 
-    Its normal equations ``(A + lam L) d = b - lam L u``, with L the negative Laplacian that belongs to
-    forward differences with natural (Neumann) borders, are solved by conjugate gradients that never build the
-    matrix, preconditioned by its diagonal and started at 0. The number of iterations is fixed, so the result
-    is differentiable by unrolling with respect to the three tensors. Samples of a batch do not influence each
-    other.
+    The normal equations are ``(A + lam L) d = b - lam L u``, with L the negative Laplacian of forward differences
+    with natural (Neumann) borders. They are solved by matrix-free conjugate gradients with diagonal preconditioning,
+    from 0. The number of iterations is fixed, so the result is differentiable with respect to the three tensors.
 
     Args:
-        system: A, (B, 6, I, J, K): the symmetric positive definite 3x3 matrix ``J'J + (alpha^2 + damping) 1``
-            of each voxel, entries in the order 00, 01, 02, 11, 12, 22 of the axes I, J, K.
-        rhs: b, (B, 3, I, J, K): ``J'r`` of each voxel.
-        displacement: u, (B, 3, I, J, K): the displacement before the update, voxels of its own grid.
-        lam: weight of the squared gradient of the displacement, at least 0, in squared feature units.
-        iterations: number of conjugate gradient iterations, at least 1.
-
-    Returns:
-        d, (B, 3, I, J, K), voxels.
+        system: A, (B, 6, I, J, K), the symmetric positive definite matrix of each voxel, see ``TaylorSystem``.
+        rhs: b, (B, 3, I, J, K), see ``TaylorSystem``.
+        displacement: u, (B, 3, I, J, K), the displacement before the update, in voxels.
+        lam: weight of the squared gradient, 0 or more, in squared feature units.
+        iterations: number of conjugate gradient iterations, 1 or more.
 
     Raises:
-        UserError: lam or iterations is out of range, or the shapes of the tensors do not belong together.
+        UserError: ``lam`` or ``iterations`` is out of range.
+        ValueError: the shapes of the tensors do not match.
     """
     if lam < 0 or iterations < 1:
-        raise UserError(
-            f"diffusion_solve needs lam >= 0 and iterations >= 1, not lam={lam} and iterations={iterations}."
-        )
+        raise UserError(f"lam={lam} and iterations={iterations}: must be 0 or more and 1 or more")
     if rhs.shape != displacement.shape or system.shape != (rhs.shape[0], 6, *rhs.shape[2:]):
         shapes = ", ".join(str(tuple(x.shape)) for x in (system, rhs, displacement))
-        raise UserError(f"diffusion_solve needs (B, 6, I, J, K) and twice (B, 3, I, J, K), not {shapes}.")
+        raise ValueError(f"diffusion_solve needs (B, 6, I, J, K) and twice (B, 3, I, J, K), not {shapes}")
     weight = 1 / (system[:, [0, 3, 5]] + lam * _neighbour_count(displacement))
     residual = rhs - lam * _negative_laplacian(displacement)
     solution = torch.zeros_like(residual)
@@ -62,13 +55,12 @@ def _multiply(system: Tensor, x: Tensor) -> Tensor:
     a00, a01, a02, a11, a12, a22 = system.unbind(1)
     x0, x1, x2 = x.unbind(1)
     return torch.stack(
-        (a00 * x0 + a01 * x1 + a02 * x2, a01 * x0 + a11 * x1 + a12 * x2, a02 * x0 + a12 * x1 + a22 * x2),
-        dim=1,
+        (a00 * x0 + a01 * x1 + a02 * x2, a01 * x0 + a11 * x1 + a12 * x2, a02 * x0 + a12 * x1 + a22 * x2), dim=1
     )
 
 
 def _negative_laplacian(x: Tensor) -> Tensor:
-    """``grad' grad x``: what flows out of each voxel to its face neighbours; nothing crosses the border."""
+    """``grad' grad x``: sum of the differences to the face neighbours, without any across the border."""
     total = torch.zeros_like(x)
     for axis in (2, 3, 4):
         borders = [0] * 6
@@ -78,7 +70,7 @@ def _negative_laplacian(x: Tensor) -> Tensor:
 
 
 def _neighbour_count(x: Tensor) -> Tensor:
-    """Diagonal of :func:`_negative_laplacian`, (1, 1, I, J, K): how many face neighbours each voxel has."""
+    """Diagonal of the negative Laplacian, (1, 1, I, J, K): number of face neighbours of each voxel."""
     count = x.new_zeros((1, 1, *x.shape[2:]))
     for axis in (2, 3, 4):
         size = x.shape[axis]
@@ -93,6 +85,6 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Quotient that is 0, with gradient 0, where the denominator has vanished on convergence."""
+    """Quotient that is 0, with gradient 0, where the denominator is 0 after convergence."""
     vanished = denominator <= torch.finfo(denominator.dtype).tiny
     return (numerator / denominator.masked_fill(vanished, 1)).masked_fill(vanished, 0)

@@ -9,14 +9,11 @@ _SLAB = 2**16  # voxels
 
 
 def partial_derivative(x: Tensor, axis: int) -> Tensor:
-    """Derivative along one voxel axis: central differences inside, one-sided at the two borders.
+    """Derivative along one voxel axis, per voxel: central differences inside, one-sided at the two borders.
 
     Args:
         x: (B, C, I, J, K) with at least two voxels along the axis.
         axis: 0, 1 or 2 for I, J or K.
-
-    Returns:
-        (B, C, I, J, K), per voxel.
     """
     dim = 2 + axis
     n = x.shape[dim]
@@ -27,33 +24,23 @@ def partial_derivative(x: Tensor, axis: int) -> Tensor:
 
 
 def gradient(x: Tensor) -> Tensor:
-    """All three derivatives of every channel.
-
-    Args:
-        x: (B, C, I, J, K).
-
-    Returns:
-        (B, C, 3, I, J, K), per voxel, order I, J, K.
-    """
+    """All three derivatives of every channel: (B, C, I, J, K) to (B, C, 3, I, J, K), per voxel, order I, J, K."""
     return torch.stack([partial_derivative(x, axis) for axis in range(3)], dim=2)
 
 
 def jacobian_determinant(displacement: Tensor) -> Tensor:
-    """Determinant of the Jacobian of ``x + u(x)``: the local change of volume, at most zero where space folds.
+    """Determinant of the Jacobian of ``x + u(x)``, (B, 1, I, J, K): the volume ratio, 0 or negative where space folds.
 
     Args:
-        displacement: (B, 3, I, J, K) in voxels.
-
-    Returns:
-        (B, 1, I, J, K).
+        displacement: u, (B, 3, I, J, K) in voxels.
     """
     n = displacement.shape[2]
-    # Slab by slab, with a neighbour on either side: the nine derivatives of a whole volume do not fit into a cache.
+    # In slabs with a neighbour on either side: the nine derivatives of a whole volume do not fit into the cache.
     rows = max(1, _SLAB // displacement[0, 0, 0].numel())
     slabs = []
     for first in range(0, n, rows):
         last = min(first + rows, n)
-        # Two rows at least, and never a border of the slab in place of an inner row of the volume.
+        # At least two rows; an inner row of the volume is never the border of a slab.
         low, high = max(min(first - 1, n - 2), 0), min(max(last + 1, 2), n)
         slabs.append(_determinant(displacement[:, :, low:high])[:, :, first - low : last - low])
     return torch.cat(slabs, dim=2)

@@ -1,4 +1,4 @@
-"""Intensity recipes: how the voxels of a modality become network input."""
+"""Intensity recipes: normalisation of the voxels of a modality to network input."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from mmreg_lightning.errors import UserError
 
 Recipe = Mapping[str, float | str]
 
@@ -15,21 +17,20 @@ def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
 
     Args:
         image: any shape.
-        recipe: ``{"kind": "window", "low": a, "high": b}`` with intensities a and b (Hounsfield units, for CT),
-            or ``{"kind": "percentile", "low": p, "high": q}`` with percentiles of the image (for modalities
-            without an absolute scale, as MR). What lies beyond is cut off, unless there is ``"clip": False``: what
-            looks at local structure needs the noise of air and lungs, too.
+        recipe: ``{"kind": "window", "low": a, "high": b}`` with intensities a and b (Hounsfield units, for CT), or
+            ``{"kind": "percentile", "low": p, "high": q}`` with percentiles of the image (for modalities without an
+            absolute scale, such as MR). The result is clipped to [0, 1] unless the recipe has ``"clip": False``.
 
     Raises:
-        ValueError: unknown kind, or ``low`` not below ``high``.
+        UserError: the kind is unknown, or ``low`` is not below ``high``.
     """
     low, high = float(recipe["low"]), float(recipe["high"])
     if not low < high:
-        raise ValueError(f"intensity recipe {dict(recipe)}: low must be below high")
+        raise UserError(f"intensity recipe {dict(recipe)}: low must be below high")
     if recipe["kind"] == "percentile":
         low, high = _percentiles(image, low, high)
     elif recipe["kind"] != "window":
-        raise ValueError(f"intensity recipe {dict(recipe)}: kind must be 'window' or 'percentile'")
+        raise UserError(f"intensity recipe {dict(recipe)}: kind must be 'window' or 'percentile'")
     normalised = (image - low) / max(high - low, torch.finfo(image.dtype).eps)
     return normalised.clamp(0, 1) if recipe.get("clip", True) else normalised
 
@@ -37,7 +38,7 @@ def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
 def _percentiles(image: Tensor, low: float, high: float) -> tuple[float, float]:
     values = image.flatten()
     n = values.numel()
-    # kthvalue instead of torch.quantile, which refuses more than 16 million values.
+    # torch.quantile refuses more than 16 million values.
     ranks = [1 + round(p / 100 * (n - 1)) for p in (low, high)]
     a, b = (float(values.kthvalue(rank).values) for rank in ranks)
     return a, b

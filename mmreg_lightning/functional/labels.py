@@ -1,4 +1,4 @@
-"""Functions of label maps that the supervised descent compares in place of features."""
+"""Label maps as smooth maps with one channel for each label."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from mmreg_lightning.functional.smooth import gaussian_smooth
 
 @torch.no_grad()
 def one_hot(labels: Tensor, ids: Sequence[int], sigma: float = 0.0) -> Tensor:
-    """Indicator function of each label, smoothed by a Gaussian, without gradient.
+    """Indicator of each label, smoothed by a Gaussian, without gradient.
 
     Args:
         labels: (B, 1, I, J, K) or (B, I, J, K), whole numbers.
-        ids: the L labels that get a channel, in this order; other values of the map appear in no channel.
-        sigma: standard deviation of the Gaussian in voxels; 0 leaves the indicators sharp.
+        ids: the L labels, in the order of the channels; other values of the map are background.
+        sigma: standard deviation of the Gaussian in voxels; 0 does not smooth.
 
     Returns:
         (B, L, I, J, K) float32 in [0, 1]; the channel of an absent label is 0.
 
     Raises:
-        UserError: ``labels`` has another shape, or ``ids`` is empty.
+        UserError: ``ids`` is empty.
+        ValueError: ``labels`` has another shape.
     """
     stacked = _with_channel(labels, ids)
     wanted = torch.tensor(list(ids), device=labels.device).view(1, -1, 1, 1, 1)
@@ -35,16 +36,7 @@ def one_hot(labels: Tensor, ids: Sequence[int], sigma: float = 0.0) -> Tensor:
 
 
 def organ_indicators(labels: Tensor, ids: Sequence[int], stride: int, sigma: float) -> Tensor:
-    """``one_hot`` averaged over the voxels of a coarser grid and smoothed there.
-
-    Args:
-        labels, ids: see ``one_hot``.
-        stride: voxels of the label map to one of the coarser grid, along each axis.
-        sigma: standard deviation of the Gaussian in voxels of the coarser grid.
-
-    Returns:
-        (B, L, I / stride, J / stride, K / stride) float32 in [0, 1], sides rounded up.
-    """
+    """``one_hot`` pooled by ``stride``, sides rounded up, then smoothed by ``sigma`` voxels of the coarser grid."""
     return gaussian_smooth(pool(one_hot(labels, ids), stride), sigma)
 
 
@@ -52,24 +44,24 @@ def organ_indicators(labels: Tensor, ids: Sequence[int], stride: int, sigma: flo
 def signed_distance(labels: Tensor, ids: Sequence[int], tau: float) -> Tensor:
     """Squashed signed distance of each label, ``0.5 + 0.5 tanh(d / tau)``, without gradient.
 
-    d is the distance in voxels to the border of the organ, positive inside and negative outside: the
-    Euclidean distance to the nearest voxel centre on the other side, less the half voxel from there to the
-    border, so that a straight border has slope 1 all the way across. Computed by SciPy on the CPU.
+    d is the Euclidean distance in voxels to the border of the label, positive inside and negative outside. The border
+    lies half a voxel from the nearest voxel centre on the other side. SciPy computes it on the CPU.
 
     Args:
         labels: (B, 1, I, J, K) or (B, I, J, K), whole numbers.
-        ids: the L labels that get a channel, in this order.
-        tau: distance in voxels over which the function saturates, above 0.
+        ids: the L labels, in the order of the channels.
+        tau: scale of the distance in voxels, above 0.
 
     Returns:
-        (B, L, I, J, K) float32 in [0, 1] on the device of ``labels``; the channel of an absent label is 0,
-        that of a label that fills the whole grid is 1.
+        (B, L, I, J, K) float32 in [0, 1] on the device of ``labels``; the channel of an absent label is 0, that of a
+        label that fills the whole grid is 1.
 
     Raises:
-        UserError: ``labels`` has another shape, ``ids`` is empty, or ``tau`` is not positive.
+        UserError: ``ids`` is empty, or ``tau`` is not positive.
+        ValueError: ``labels`` has another shape.
     """
     if tau <= 0:
-        raise UserError(f"signed_distance needs tau > 0 voxels, not {tau}.")
+        raise UserError(f"tau={tau}: must be above 0 voxels")
     maps = _with_channel(labels, ids)[:, 0].cpu().numpy()
     channels = [[_squashed_distance(map_ == label, tau) for label in ids] for map_ in maps]
     return torch.from_numpy(np.array(channels, dtype=np.float32)).to(labels.device)
@@ -78,17 +70,17 @@ def signed_distance(labels: Tensor, ids: Sequence[int], tau: float) -> Tensor:
 def _with_channel(labels: Tensor, ids: Sequence[int]) -> Tensor:
     """Label map as (B, 1, I, J, K), after validation."""
     if len(ids) == 0:
-        raise UserError("ids is empty: at least one label is needed.")
+        raise UserError("ids=[]: must name at least one label")
     if labels.ndim == 4:
         labels = labels.unsqueeze(1)
     if labels.ndim != 5 or labels.shape[1] != 1:
-        raise UserError(f"labels must have shape (B, 1, I, J, K) or (B, I, J, K), not {tuple(labels.shape)}.")
+        raise ValueError(f"labels must have shape (B, 1, I, J, K) or (B, I, J, K), not {tuple(labels.shape)}")
     return labels
 
 
 def _squashed_distance(inside: np.ndarray, tau: float) -> np.ndarray:
-    """One channel of :func:`signed_distance` from a boolean mask (I, J, K)."""
-    # SciPy's distance to an empty set is undefined, so both degenerate masks are answered here.
+    """One channel of ``signed_distance`` from a boolean mask (I, J, K)."""
+    # SciPy's distance to an empty set is undefined.
     if not inside.any():
         return np.zeros(inside.shape, dtype=np.float32)
     if inside.all():

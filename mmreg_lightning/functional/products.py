@@ -1,4 +1,4 @@
-"""Sums over channels of products of feature gradients and residuals: all that a Taylor step needs of the features."""
+"""Products of feature gradients and residuals, summed over channels: the input of a Taylor step."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from mmreg_lightning.functional.warp import warp
 
 Forces = Literal["symmetric", "fixed", "moving"]
 
-# Of the fixed and of the warped moving features in the sum whose gradient is J.
+# Weights of the fixed and of the warped moving features in the sum whose gradient is J.
 _SHARES: dict[Forces, tuple[float, float]] = {"symmetric": (0.5, 0.5), "fixed": (1.0, 0.0), "moving": (0.0, 1.0)}
-# Products of (J_0, J_1, J_2, r): row a starts at entry _ROWS[a] and holds those with a, a + 1, ... 3.
+# Products of (J_0, J_1, J_2, r): row a starts at entry _ROWS[a] and holds the products of a with a, a + 1, ... 3.
 _ROWS = (0, 4, 7, 9)
-_CHUNK = 2**17  # voxels of all channels that are in work at a time; four arrays of them are 2 MB
+_CHUNK = 2**17  # voxels of all channels that are processed at a time; four such arrays are 2 MB
 
 
 def feature_products(fixed: Tensor, moving: Tensor, displacement: Tensor | None, forces: Forces) -> Tensor:
     """Products of the gradient ``J`` and the residual ``r = f - m_u`` of a linearisation, summed over channels.
 
-    A few channels are in work at a time, so that temporaries stay in the cache and no C x 3 Jacobian is ever
-    held: that is a tenth of the time of the same sums over whole tensors. The backward pass, which is written out,
-    warps the moving features again. What a step keeps for it is thus a displacement, not features.
+    A few channels are processed at a time: temporaries stay in the cache, which takes a tenth of the time of sums over
+    whole tensors. The explicit backward pass warps the moving features again, so a step stores no warped features.
 
     Args:
-        fixed, moving: (B, C, I, J, K), at least two voxels along each axis.
-        displacement: (B, 3, I, J, K) in voxels, or None for ``m_u = m``.
-        forces: whose gradient J is: the fixed image's, that of the warped moving one, or the mean of both.
+        fixed, moving: (B, C, I, J, K) features, at least two voxels along each axis.
+        displacement: u, (B, 3, I, J, K) in voxels; None is zero displacement.
+        forces: J is the gradient of the fixed features, of the warped moving ones, or the mean of both (``symmetric``).
 
     Returns:
         (B, 10, I, J, K), per voxel: 00, 01, 02, 0r, 11, 12, 1r, 22, 2r, rr.
@@ -88,7 +87,7 @@ class _FeatureProducts(torch.autograd.Function):
 
 
 def _chunks(features: Tensor) -> Iterator[tuple[int, slice]]:
-    """Index of the image and slice of channels of each part of (B, C, I, J, K) that fits into the cache."""
+    """Batch index and slice of channels of each part of (B, C, I, J, K) that fits into the cache."""
     channels = max(1, _CHUNK // features[0, 0].numel())
     for image in range(len(features)):
         for start in range(0, features.shape[1], channels):
@@ -96,13 +95,13 @@ def _chunks(features: Tensor) -> Iterator[tuple[int, slice]]:
 
 
 def _entry(a: int, b: int) -> int:
-    """Where the product of factors a and b stands."""
+    """Index of the product of factors a and b."""
     first, second = sorted((a, b))
     return _ROWS[first] + second - first
 
 
 def _factors(f: Tensor, m: Tensor, forces: Forces) -> Tensor:
-    """J_0, J_1, J_2 and r of some channels: (4, n, I, J, K) of f and m, (n, I, J, K)."""
+    """J_0, J_1, J_2 and r of n channels: (4, n, I, J, K) from f and m, (n, I, J, K)."""
     share_fixed, share_moving = _SHARES[forces]
     out = f.new_empty(4, *f.shape)
     source = out[3]
@@ -114,14 +113,10 @@ def _factors(f: Tensor, m: Tensor, forces: Forces) -> Tensor:
 
 
 def _differences(x: Tensor, out: Tensor) -> None:
-    """``partial_derivative`` along each axis.
+    """``partial_derivative`` of contiguous ``x`` (n, I, J, K) along each axis, into contiguous ``out`` (3, n, I, J, K).
 
-    The voxels of all channels lie in one row, in which a neighbour along an axis is a fixed number of voxels away: each
-    axis is one pass over the row, with wrong values at the borders, which are then written anew.
-
-    Args:
-        x: (n, I, J, K), contiguous.
-        out: (3, n, I, J, K), contiguous.
+    Each axis is one pass over the flat array, in which neighbours are a fixed number of voxels apart. The pass leaves
+    wrong values at the borders, which are then overwritten.
     """
     row = x.view(-1)
     for axis, d in enumerate(out.unbind(), start=1):
@@ -132,7 +127,7 @@ def _differences(x: Tensor, out: Tensor) -> None:
 
 
 def _differences_transposed(grad: Tensor) -> Tensor:
-    """The transposed of ``_differences``: (n, I, J, K) of (3, n, I, J, K), whose borders are overwritten."""
+    """The transpose of ``_differences``: (n, I, J, K) from (3, n, I, J, K), whose borders are overwritten."""
     total = torch.zeros_like(grad[0])
     part = torch.empty_like(total)
     for axis, g in enumerate(grad.unbind(), start=1):

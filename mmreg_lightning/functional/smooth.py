@@ -14,15 +14,13 @@ TRUNCATE = 3.0  # half width of the kernel in standard deviations
 
 @functools.lru_cache(maxsize=128)
 def smoothing_matrix(n: int, sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The Gaussian of standard deviation ``sigma`` on a line of ``n`` voxels whose ends are repeated outside.
+    """The Gaussian filter on a line of ``n`` voxels whose ends are repeated outside, as a matrix (n, n).
 
-    The kernel is sampled at 2 * ceil(3 sigma) + 1 voxels and sums to 1.
-
-    Returns:
-        (n, n): row i holds the weights of all voxels in the smoothed value of voxel i.
+    Row i holds the weights of all voxels in the smoothed value of voxel i. The kernel of standard deviation ``sigma``
+    is sampled at 2 ceil(3 sigma) + 1 voxels and sums to 1.
     """
     radius = math.ceil(TRUNCATE * sigma)
-    # The matrix is kept for later calls, which may need gradients although this one does not.
+    # The cached matrix may be used by later calls that need gradients.
     with torch.inference_mode(False):
         offsets = torch.arange(-radius, radius + 1)
         kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
@@ -34,31 +32,23 @@ def smoothing_matrix(n: int, sigma: float, device: torch.device, dtype: torch.dt
 
 
 def gaussian_smooth(x: Tensor, sigma: float | Sequence[float]) -> Tensor:
-    """Smooth every channel with a separable Gaussian; the border is repeated outside.
+    """Smooth every channel of (B, C, I, J, K) with a separable Gaussian; the border is repeated outside.
 
-    Each axis is one product with a small banded matrix. That is several times faster than a convolution with one
-    input channel, forward and above all backward.
+    Each axis is one product with a small banded matrix, which is several times faster than a convolution, above all
+    in the backward pass.
 
     Args:
         x: (B, C, I, J, K).
-        sigma: standard deviation in voxels, one for all axes or one for each of I, J, K. An axis with
-            sigma <= 0 is left alone.
-
-    Returns:
-        (B, C, I, J, K).
+        sigma: standard deviation in voxels, one for all axes or one for each; an axis with sigma <= 0 is not smoothed.
     """
     sigmas = [sigma] * 3 if isinstance(sigma, (int, float)) else list(sigma)
     if not any(s > 0 for s in sigmas):
         return x
     b, c, i, j, k = x.shape
     if sigmas[0] > 0:
-        x = torch.matmul(_matrix(i, sigmas[0], x), x.reshape(b * c, i, j * k))
+        x = torch.matmul(smoothing_matrix(i, float(sigmas[0]), x.device, x.dtype), x.reshape(b * c, i, j * k))
     if sigmas[1] > 0:
-        x = torch.matmul(_matrix(j, sigmas[1], x), x.reshape(b * c * i, j, k))
+        x = torch.matmul(smoothing_matrix(j, float(sigmas[1]), x.device, x.dtype), x.reshape(b * c * i, j, k))
     if sigmas[2] > 0:
-        x = torch.matmul(x.reshape(b * c * i * j, k), _matrix(k, sigmas[2], x).T)
+        x = torch.matmul(x.reshape(b * c * i * j, k), smoothing_matrix(k, float(sigmas[2]), x.device, x.dtype).T)
     return x.view(b, c, i, j, k)
-
-
-def _matrix(n: int, sigma: float, like: Tensor) -> Tensor:
-    return smoothing_matrix(n, float(sigma), like.device, like.dtype)

@@ -36,18 +36,17 @@ def taylor_system(
 ) -> TaylorSystem:
     """Normal equations of the step ``d`` that minimises ``|J d - r|^2 + (alpha^2 + |r|^2 / (4 K^2)) |d|^2``.
 
-    ``r = f - m_u`` is the residual, ``J`` the feature gradient: the mean of both images' gradients for symmetric
-    forces, or that of one of them. The second damping term is Thirion's (Med. Image Anal. 1998) for many channels;
-    it bounds the step by K: |d| is at most the maximum over s of ``s |r| / (s^2 + |r|^2 / (4 K^2))``, which is K.
+    ``r = f - m_u`` is the residual, J the feature gradient, see ``feature_products``. The second damping term is
+    Thirion's (Med. Image Anal. 1998) for many channels. It bounds the step by K: |d| is at most the maximum over s of
+    ``s |r| / (s^2 + |r|^2 / (4 K^2))``, which is K.
 
     Args:
-        fixed: (B, C, I, J, K) features of the fixed image.
-        moving: (B, C, I, J, K) features of the moving image.
-        displacement: (B, 3, I, J, K) in voxels, under which the moving features are seen; None is as they are.
-        alpha: noise floor of the features, in units of feature values.
-        max_step: K, the bound of the step in voxels.
-        forces: whose gradient is used.
-        weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel's residual (a mask); None is 1 everywhere.
+        fixed, moving: (B, C, I, J, K) features, the moving ones not warped.
+        displacement: u, (B, 3, I, J, K) in voxels; None is zero displacement.
+        alpha: noise floor, in units of feature values.
+        max_step: K in voxels.
+        forces: ``symmetric``, ``fixed`` or ``moving`` gradients.
+        weight: (B, 1, I, J, K) in [0, 1], trust in each voxel's residual; None is 1 everywhere.
     """
     products = feature_products(fixed, moving, displacement, forces)
     p00, p01, p02, r0, p11, p12, r1, p22, r2, rr = products.unbind(1)
@@ -61,15 +60,7 @@ def taylor_system(
 
 
 def solve_symmetric_3x3(matrix: Tensor, rhs: Tensor) -> Tensor:
-    """Solve a symmetric 3x3 system in every voxel by its adjugate.
-
-    Args:
-        matrix: (B, 6, I, J, K), order 00, 01, 02, 11, 12, 22, positive definite.
-        rhs: (B, 3, I, J, K).
-
-    Returns:
-        (B, 3, I, J, K).
-    """
+    """Solution (B, 3, I, J, K) of the matrix and right-hand side of a ``TaylorSystem``, by the adjugate."""
     a, b, c, d, e, f = matrix.unbind(1)
     x, y, z = rhs.unbind(1)
     ca, cb, cc = d * f - e * e, c * e - b * f, b * e - c * d
@@ -80,12 +71,7 @@ def solve_symmetric_3x3(matrix: Tensor, rhs: Tensor) -> Tensor:
 
 
 def taylor_step(
-    fixed: Tensor,
-    warped: Tensor,
-    *,
-    alpha: float,
-    max_step: float,
-    forces: Forces = "symmetric",
+    fixed: Tensor, warped: Tensor, *, alpha: float, max_step: float, forces: Forces = "symmetric"
 ) -> Tensor:
     """The step of ``taylor_system``, solved voxel by voxel: (B, 3, I, J, K) in voxels, no longer than ``max_step``."""
     return solve_symmetric_3x3(*taylor_system(fixed, warped, alpha=alpha, max_step=max_step, forces=forces))

@@ -1,4 +1,4 @@
-"""Warping images by displacement fields, and the one conversion to PyTorch's sampling grid."""
+"""Warping by displacement fields, and their conversion to PyTorch's sampling grid."""
 
 from __future__ import annotations
 
@@ -12,24 +12,18 @@ from torch import Tensor
 def identity_grid(
     shape: tuple[int, int, int], device: torch.device | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Coordinates of every voxel centre.
-
-    Returns:
-        (1, 3, I, J, K), channel order I, J, K, in voxels; the first voxel centre is 0.
-    """
+    """Index of every voxel: (1, 3, I, J, K), channel order I, J, K."""
     axes = [torch.arange(n, device=device, dtype=dtype) for n in shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).unsqueeze(0)
 
 
 def to_torch_grid(displacement: Tensor) -> Tensor:
-    """The sampling grid of ``torch.nn.functional.grid_sample`` (``align_corners=False``) for a displacement.
+    """The sampling grid of ``grid_sample`` (``align_corners=False``): (B, I, J, K, 3), channel order K, J, I.
+
+    Its frame is the torch cube: -1 and 1 are the outer edges of the first and the last voxel.
 
     Args:
         displacement: (B, 3, I, J, K), channel order I, J, K, in voxels of its own grid.
-
-    Returns:
-        (B, I, J, K, 3), channel order K, J, I, in the torch cube: -1 and 1 are the outer edges of the first and
-        the last voxel.
     """
     channels = []
     for axis in (2, 1, 0):
@@ -48,15 +42,12 @@ def warp(
     mode: Literal["bilinear", "nearest"] = "bilinear",
     padding: Literal["border", "zeros"] = "border",
 ) -> Tensor:
-    """Pull an image back through a displacement: ``warped(x) = image(x + u(x))``.
+    """Warp an image: ``warped(x) = image(x + u(x))``, (B, C, I, J, K).
 
     Args:
         image: (B, C, I, J, K).
-        displacement: (B, 3, I, J, K) in voxels, on the same grid as the image.
+        displacement: u, (B, 3, I, J, K) in voxels, on the grid of the image.
         mode: trilinear interpolation, or the nearest voxel for label maps.
-        padding: what lies outside the image: its border repeated, or zero.
-
-    Returns:
-        (B, C, I, J, K).
+        padding: outside the image, its border is repeated or the value is 0.
     """
     return F.grid_sample(image, to_torch_grid(displacement), mode=mode, padding_mode=padding, align_corners=False)

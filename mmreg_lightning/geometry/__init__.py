@@ -1,1 +1,1 @@
-"""Frames, grids, volumes, resampling and transforms: the one owner of coordinate frames and units, without files."""
+"""Coordinate frames and units, grids, volumes, resampling and transforms, without files."""

@@ -1,4 +1,4 @@
-"""The coordinate frames of this package, each named once."""
+"""The coordinate frames of this package."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Frame(Enum):
-    """A coordinate frame, meant together with the ``Grid`` that it belongs to.
-
-    ``Grid.matrix(source, target)`` converts points between any two of them.
-    """
+    """A coordinate frame of a ``Grid``; ``Grid.matrix(source, target)`` converts points between two of them."""
 
     VOXEL = "voxel"
     """Array index (i, j, k); voxel centres have integer coordinates, the field of view is [-0.5, n - 0.5]."""
@@ -29,5 +26,5 @@ RAS_TO_LPS: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def transform_points(matrix: NDArray[np.floating], points: ArrayLike) -> NDArray[np.float64]:
-    """Apply the 4x4 ``matrix`` to points (..., 3) and return them in the same shape, float64."""
+    """Points (..., 3) mapped by the 4x4 ``matrix``, float64."""
     return np.asarray(np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3])

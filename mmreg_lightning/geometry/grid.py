@@ -1,4 +1,4 @@
-"""A sampling grid in the world: size, spacing, direction and position of a volume."""
+"""Sampling grids: size, spacing, direction and position of a volume in the world."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import RAS_TO_LPS, Frame, transform_points
 
-_OVERLAP_SAMPLES = 24  # points an axis at which overlap_fraction looks
+_OVERLAP_SAMPLES = 24  # sampling points of overlap_fraction along each axis
 _SHAPE_TOLERANCE = 1e-3  # voxels: rounding of float32 headers must not add a slice
 
 
@@ -61,17 +62,16 @@ class Grid:
         return np.linalg.inv(other.affine) @ self.affine
 
     def resampled(self, spacing: float | Sequence[float]) -> Grid:
-        """Grid with exactly this ``spacing`` (mm; one number or three) about the same centre, same direction.
+        """Grid with this ``spacing`` (mm; one number or three), the same centre and direction.
 
-        It covers the whole field of view: its size is extent / spacing rounded up, so where that is no whole
-        number it reaches beyond both edges by the same margin, less than half a voxel.
+        Its size is extent / spacing rounded up, so it covers the whole field of view.
 
         Raises:
-            ValueError: a spacing is not positive.
+            UserError: a spacing is not positive.
         """
         new_spacing = np.broadcast_to(np.asarray(spacing, dtype=np.float64), (3,))
         if not (new_spacing > 0).all():
-            raise ValueError(f"spacing must be positive, not {spacing}")
+            raise UserError(f"spacing={spacing}: must be positive")
         extent = np.array(self.shape) * self.spacing
         size = np.maximum(np.ceil(extent / new_spacing - _SHAPE_TOLERANCE), 1)
         affine = np.eye(4)
@@ -80,7 +80,7 @@ class Grid:
         return Grid((int(size[0]), int(size[1]), int(size[2])), affine)
 
     def pooled(self, factor: int) -> Grid:
-        """Grid of the averages over blocks of ``factor`` voxels a side, as ``functional.resize.pool`` makes them."""
+        """Grid of ``functional.resize.pool``: averages over blocks of ``factor`` voxels a side."""
         block = np.eye(4)
         block[:3, :3] *= factor
         block[:3, 3] = (factor - 1) / 2
@@ -92,27 +92,21 @@ class Grid:
         if self.shape != other.shape:
             return False
         corners = np.array(list(itertools.product(*((0, n - 1) for n in self.shape))), dtype=np.float64)
-        # A unit step is tested too: along an axis of one voxel the corners do not see the spacing.
+        # Unit steps are needed for the spacing along an axis of one voxel.
         probes = np.concatenate([corners, np.eye(3)])
         return bool(np.abs(transform_points(self.voxel_to(other), probes) - probes).max() <= tol)
 
     def overlap_fraction(self, other: Grid) -> float:
-        """Part of this grid's field of view that lies within that of ``other``, in [0, 1].
-
-        Counted on a lattice of 24 x 24 x 24 points: exact to a few percent.
-        """
+        """Share of this grid's field of view that lies within that of ``other``, in [0, 1], to a few percent."""
         steps = (np.arange(_OVERLAP_SAMPLES) + 0.5) / _OVERLAP_SAMPLES
         axes = np.meshgrid(*(steps * n - 0.5 for n in self.shape), indexing="ij")
         inside = transform_points(self.voxel_to(other), np.stack(axes, axis=-1)) + 0.5
         return float(((inside >= 0) & (inside <= np.array(other.shape))).all(axis=-1).mean())
 
     def _to_world(self, frame: Frame) -> NDArray[np.float64]:
-        if frame is Frame.WORLD_RAS:
-            return np.eye(4)
-        if frame is Frame.WORLD_LPS:
-            return RAS_TO_LPS
-        if frame is Frame.VOXEL:
-            return self.affine
+        known = {Frame.WORLD_RAS: np.eye(4), Frame.WORLD_LPS: RAS_TO_LPS, Frame.VOXEL: self.affine}
+        if frame in known:
+            return known[frame]
         cube_to_voxel = np.zeros((4, 4))
         for axis, n in enumerate(self.shape):
             cube_to_voxel[axis, 2 - axis] = n / 2
@@ -126,6 +120,4 @@ def is_invertible(affine: NDArray[np.float64]) -> bool:
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return False
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if lengths.min() < 1e-6:
-        return False
-    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
+    return bool(lengths.min() >= 1e-6 and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)

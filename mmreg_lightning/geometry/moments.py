@@ -11,10 +11,10 @@ from mmreg_lightning.geometry.volume import Volume
 
 
 def center_of_mass(volume: Volume) -> NDArray[np.float64]:
-    """(3,) mean position, world RAS mm, weighted by the intensities, none of which is negative.
+    """(3,) mean position, world RAS mm, weighted by the intensities of (1, I, J, K), which are 0 or more.
 
     Raises:
-        UserError: all are zero.
+        UserError: all intensities are 0.
     """
     mass = volume.data[0].double()
     if not mass.any():
@@ -28,13 +28,13 @@ def center_of_mass(volume: Volume) -> NDArray[np.float64]:
 
 
 def moments_translation(fixed: Volume, moving: Volume) -> NDArray[np.float64]:
-    """The translation that takes the fixed image's centre of mass to the moving image's.
+    """The translation between centres of mass: 4x4, world RAS mm of the fixed to that of the moving image.
 
     Args:
-        fixed, moving: (1, I, J, K), normalised to [0, 1].
+        fixed, moving: (1, I, J, K), intensities of 0 or more.
 
-    Returns:
-        4x4, world RAS mm of the fixed image to world RAS mm of the moving image.
+    Raises:
+        UserError: all intensities of an image are 0.
     """
     matrix = np.eye(4)
     matrix[:3, 3] = center_of_mass(moving) - center_of_mass(fixed)

@@ -1,4 +1,4 @@
-"""How an image lies on disk, as opposed to the canonical RAS+ array in which the package computes."""
+"""The axis order and flips of an image file, and the conversion to the canonical RAS+ array."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from mmreg_lightning.geometry.grid import Grid
 class NativeGrid:
     """The grid of an image file with its own axis order and flips.
 
-    ``shape`` and ``affine`` (voxel -> world RAS mm) are those of the file. The canonical array is a
-    permutation and flip of the file's array, nothing is interpolated: its axes are those closest to R, A, S,
-    an oblique rotation stays in its affine.
+    The canonical array is a permutation and flip of the file's array, without interpolation. Its axes are those
+    closest to R, A, S; an oblique rotation stays in its affine.
+
+    Attributes:
+        shape: (X, Y, Z) of the file.
+        affine: 4x4, voxel of the file to world RAS mm.
     """
 
     shape: tuple[int, int, int]
@@ -26,7 +29,7 @@ class NativeGrid:
 
     @classmethod
     def of(cls, grid: Grid) -> NativeGrid:
-        """The layout of a file that is written just as ``grid`` is."""
+        """The layout of a file in the axis order of ``grid``."""
         return cls(grid.shape, grid.affine)
 
     @property
@@ -36,20 +39,20 @@ class NativeGrid:
         return Grid((i, j, k), self.affine @ self._canonical_to_native)
 
     def to_canonical(self, array: NDArray) -> NDArray:
-        """Reorder an array of this file, (I, J, K, ...), to RAS+; later axes stay."""
+        """Reorder an array of this file, (X, Y, Z, ...), to RAS+, (I, J, K, ...)."""
         return nib.orientations.apply_orientation(array, self._orientation)
 
     def from_canonical(self, array: NDArray) -> NDArray:
-        """Reorder a RAS+ array (I, J, K, ...) to the file's axis order; later axes stay."""
+        """Reorder a RAS+ array, (I, J, K, ...), to the axis order of the file, (X, Y, Z, ...)."""
         canonical = [[axis, 1] for axis in range(3)]
         return nib.orientations.apply_orientation(array, nib.orientations.ornt_transform(canonical, self._orientation))
 
     def points_to_canonical(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Points (N, 3) in voxels of the file (as in landmark CSVs) -> voxels of the canonical grid."""
+        """Points (N, 3) in voxels of the file (as in landmark CSVs), in voxels of the canonical grid."""
         return transform_points(np.linalg.inv(self._canonical_to_native), points)
 
     def points_from_canonical(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Points (N, 3) in voxels of the canonical grid -> voxels of the file."""
+        """Points (N, 3) in voxels of the canonical grid, in voxels of the file."""
         return transform_points(self._canonical_to_native, points)
 
     @property

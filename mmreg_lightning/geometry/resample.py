@@ -1,4 +1,4 @@
-"""Moving images and label maps between grids."""
+"""Resampling of images and label maps to another grid."""
 
 from __future__ import annotations
 
@@ -24,29 +24,26 @@ def resample_volume(
     transform: NDArray[np.float64] | None = None,
     fill: float | None = None,
 ) -> Volume:
-    """Sample a volume on another grid.
+    """Sample a volume on another grid: (C, *grid.shape).
 
-    With ``linear``, axes along which ``grid`` is coarser are first smoothed so that no frequency folds over:
-    the point spread function of a voxel is a Gaussian whose full width at half maximum is the spacing, so
-    sigma = sqrt(ratio^2 - 1) / (2 sqrt(2 ln 2)) voxels of the source for spacings of this ratio (Cardoso et
-    al., Scale factor point spread function matching, MICCAI 2015).
+    With ``linear``, axes along which ``grid`` is coarser are first smoothed against aliasing. The point spread function
+    of a voxel is a Gaussian whose full width at half maximum is the spacing, so sigma is
+    ``sqrt(ratio^2 - 1) / (2 sqrt(2 ln 2))`` source voxels for this ratio of spacings (Cardoso et al., Scale factor
+    point spread function matching, MICCAI 2015).
 
     Args:
         volume: data (C, I, J, K) on its own grid.
-        grid: where to sample.
+        grid: grid of the result.
         mode: ``linear`` for images; ``nearest`` for label maps, whose integer dtype is kept.
-        transform: 4x4, world RAS mm of ``grid`` -> world RAS mm of ``volume``; identity when None.
-        fill: value outside the field of view; when None the smallest value of the volume for ``linear``, 0
-            for ``nearest``.
-
-    Returns:
-        Volume (C, *grid.shape) on ``grid``, written as that grid is.
+        transform: 4x4, world RAS mm of ``grid`` to world RAS mm of ``volume``; None is the identity.
+        fill: value outside the field of view; None is the smallest value of the volume for ``linear``, 0 for
+            ``nearest``.
     """
     to_source = np.eye(4) if transform is None else transform
     voxel_to_world = to_source @ grid.matrix(Frame.VOXEL, Frame.WORLD_RAS)
     matrix = volume.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE) @ voxel_to_world
     if mode == "nearest":
-        # double holds every label id that occurs exactly
+        # double represents every label id exactly
         values = volume.data if volume.data.is_floating_point() else volume.data.double()
         sampled = sample_affine(values, matrix, grid.shape, mode=mode, fill=0.0 if fill is None else fill)
         return Volume(sampled.to(volume.data.dtype), grid)
@@ -57,7 +54,7 @@ def resample_volume(
 
 
 def _prefilter_sigma(voxel_to_voxel: NDArray[np.float64]) -> list[float]:
-    """Sigma along each source axis, in its voxels, for steps of ``voxel_to_voxel`` (target -> source)."""
-    # The length of a row is the new spacing along that source axis; a mere rotation gives 1, so no smoothing.
+    """Sigma along each source axis, in source voxels, for a 4x4 matrix from target to source voxels."""
+    # The length of a row is the new spacing along that source axis; a rotation gives 1, so no smoothing.
     ratios = np.linalg.norm(voxel_to_voxel[:3, :3], axis=1)
     return [math.sqrt(max(ratio**2 - 1, 0)) / _FWHM if ratio > 1.001 else 0.0 for ratio in ratios.tolist()]

@@ -1,4 +1,4 @@
-"""Sampling of an array on a grid that an affine matrix places in it."""
+"""Interpolation of an array at the points of an affine grid, or at any points."""
 
 from __future__ import annotations
 
@@ -22,18 +22,15 @@ def sample_affine(
     mode: Literal["linear", "nearest"] = "linear",
     fill: float | None = None,
 ) -> Tensor:
-    """Sample ``data`` at every voxel of a grid of size ``shape``.
+    """Sample ``data`` at every voxel of a grid: (C, *shape), dtype and device of ``data``.
 
     Args:
         data: (C, I, J, K), floating point.
-        matrix: 4x4, voxel of the new grid -> torch cube of ``data`` (``Frame.TORCH_CUBE``).
+        matrix: 4x4, voxel of the new grid to torch cube of ``data`` (``Frame.TORCH_CUBE``).
         shape: size of the new grid.
         mode: trilinear, or the nearest voxel.
-        fill: value outside the field of view of ``data``; None repeats its border. Between the outermost
-            voxel centres and the edge of the field of view the border is repeated either way, as ITK does.
-
-    Returns:
-        (C, *shape), dtype and device of ``data``.
+        fill: value outside the field of view of ``data``; None repeats the border. Between the outermost voxel centres
+            and the edge of the field of view the border is always repeated, as in ITK.
     """
     m = torch.tensor(matrix, dtype=data.dtype, device=data.device)
     i, j, k = (torch.arange(n, dtype=data.dtype, device=data.device) for n in shape)
@@ -46,7 +43,7 @@ def sample_affine(
 
 
 def slabs(shape: tuple[int, int, int], points: int = _POINTS_AT_ONCE) -> Iterator[slice]:
-    """Ranges of the first axis that bound how many points are in memory at once."""
+    """Ranges of the first axis with at most ``points`` points each, or one row."""
     rows = max(1, points // (shape[1] * shape[2]))
     for start in range(0, shape[0], rows):
         yield slice(start, min(start + rows, shape[0]))
@@ -55,23 +52,10 @@ def slabs(shape: tuple[int, int, int], points: int = _POINTS_AT_ONCE) -> Iterato
 def sample_at(
     data: Tensor, points: Tensor, mode: Literal["linear", "nearest"] = "linear", fill: float | None = None
 ) -> Tensor:
-    """Sample ``data`` at any points.
-
-    Args:
-        data, mode, fill: see ``sample_affine``.
-        points: (I, J, K, 3), in the torch cube of ``data``.
-
-    Returns:
-        (C, I, J, K).
-    """
-    out = F.grid_sample(
-        data[None],
-        points[None],
-        mode="nearest" if mode == "nearest" else "bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )[0]
+    """Sample ``data`` as ``sample_affine`` does at ``points`` (I, J, K, 3) in its torch cube: (C, I, J, K)."""
+    kind = "nearest" if mode == "nearest" else "bilinear"
+    out = F.grid_sample(data[None], points[None], mode=kind, padding_mode="border", align_corners=False)[0]
     if fill is not None:
-        # The margin keeps points that lie on the edge itself, but for rounding, inside.
+        # The margin keeps points on the edge inside despite rounding.
         out.masked_fill_((points.abs() > 1 + 1e-5).any(dim=-1), fill)
     return out

@@ -1,4 +1,4 @@
-"""Displacements together with world affines: composing both, and warping a volume by the result."""
+"""Composition of displacements with world affines, and warping of volumes in the world."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ from mmreg_lightning.geometry.volume import Volume
 
 
 def then_affine(displacement: Tensor, grid: Grid, affine: NDArray[np.float64]) -> Tensor:
-    """The displacement that moves a point by ``displacement`` and then by a world affine.
+    """The displacement by ``displacement`` and then by a world affine, (1, 3, I, J, K) in voxels of ``grid``.
 
     Args:
-        displacement: (1, 3, I, J, K), voxels of ``grid``.
-        grid: the grid on which it lies.
+        displacement: (1, 3, I, J, K) in voxels of ``grid``.
+        grid: grid of the displacement and of the result.
         affine: 4x4, world RAS mm to world RAS mm.
-
-    Returns:
-        (1, 3, I, J, K), voxels of ``grid``; values may leave it, as those of a large translation do.
     """
-    # The part beyond the identity is applied alone: an affine of identity then changes no bit.
+    # The identity part is left out, so that an identity affine changes no bit.
     extra = np.linalg.inv(grid.affine) @ affine @ grid.affine - np.eye(4)
     if not extra.any():
         return displacement
@@ -43,28 +40,25 @@ def warp_volume(
     mode: Literal["linear", "nearest"] = "linear",
     fill: float | None = None,
 ) -> Volume:
-    """Warp a volume onto the fixed image's grid, in one interpolation of its own voxels.
+    """Warp a volume onto the fixed image's grid with one interpolation: ``warped(x) = moving(world(x + u(x)))``.
 
-    ``warped(x) = moving(world(x + u(x)))``, what ITK's resampling filter computes for the exported field: nothing
-    is smoothed where the fixed grid is coarser.
+    This is what ITK's resampling filter computes for the exported field. There is no smoothing where the fixed grid
+    is coarser.
 
     Args:
         moving: data (C, I', J', K') on its own grid, of any spacing and direction.
-        displacement: (1, 3, I, J, K), voxels of ``fixed_grid``, fixed to moving.
+        displacement: u, (1, 3, I, J, K) in voxels of ``fixed_grid``, fixed to moving.
         fixed_grid: grid of the result.
         mode: ``linear`` for images; ``nearest`` for label maps, whose integer dtype is kept.
-        fill: value outside the field of view of ``moving``; when None its smallest value for ``linear``, 0 for
+        fill: value outside the field of view of ``moving``; None is its smallest value for ``linear``, 0 for
             ``nearest``.
 
-    Returns:
-        Volume (C, I, J, K) on ``fixed_grid``.
-
     Raises:
-        ValueError: the displacement is not on ``fixed_grid``.
+        ValueError: the displacement does not have the shape of ``fixed_grid``.
     """
     if tuple(displacement.shape) != (1, 3, *fixed_grid.shape):
         raise ValueError(f"displacement of shape {tuple(displacement.shape)} on {fixed_grid}")
-    # double holds every label id that occurs exactly
+    # double represents every label id exactly
     data = moving.data if moving.data.is_floating_point() else moving.data.double()
     if fill is None:
         fill = float(data.min()) if mode == "linear" else 0.0
@@ -81,18 +75,13 @@ def warp_volume(
 
 
 def vote_labels(moving: Volume, displacement: Tensor, fixed_grid: Grid) -> Volume:
-    """Warp a label map by a vote: each label is warped linearly, and a voxel gets the one with the largest share.
+    """``warp_volume`` of a label map (1, I', J', K'): the indicator of each label is warped linearly, the largest wins.
 
-    Surfaces are placed between voxels, where the nearest voxel is off by up to half a voxel (what ANTs calls
-    GenericLabel). It takes a warp for each label.
-
-    Args:
-        moving, displacement, fixed_grid: see ``warp_volume``; integer data (1, I', J', K').
+    The nearest voxel misplaces surfaces by up to half a voxel; this does not (ANTs: GenericLabel).
     """
-    ids = [int(label) for label in moving.data.unique()]
     best = torch.zeros(1, *fixed_grid.shape)
     labels = torch.zeros(1, *fixed_grid.shape, dtype=moving.data.dtype)
-    for label in ids:
+    for label in moving.data.unique().tolist():
         indicator = Volume((moving.data == label).float(), moving.grid)
         share = warp_volume(indicator, displacement, fixed_grid, "linear", fill=0.0).data
         wins = share > best

@@ -1,4 +1,4 @@
-"""An image or label map with its place in the world."""
+"""Images and label maps with their position in the world."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from mmreg_lightning.geometry.native import NativeGrid
 
 
 class Volume:
-    """``data`` (C, I, J, K) on ``grid``; float32 for images, int64 for label maps.
+    """An image or label map on a grid.
 
-    ``native`` is the layout in which results on this grid are written: that of the file it was read from, or
-    the grid itself when none is given. ``path`` names the volume in messages. ``stored`` is the number type of
-    the file, None where there was none.
+    Attributes:
+        data: (C, I, J, K), float32 for images, int64 for label maps.
+        grid: RAS+ grid of the data.
+        native: layout in which results on this grid are written; by default that of ``grid``.
+        path: name of the volume in messages.
+        stored: number type of the file; None without a file.
 
     Raises:
-        ValueError: the shape of ``data`` or of ``native`` is not that of the grid.
+        ValueError: the grid of ``data`` or of ``native`` is not ``grid``.
     """
 
     def __init__(
@@ -35,31 +38,27 @@ class Volume:
         if data.ndim != 4 or tuple(data.shape[1:]) != grid.shape:
             raise ValueError(f"data of shape {tuple(data.shape)} on a grid of shape {grid.shape}")
         if native is not None and not native.canonical_grid.same_as(grid):
-            raise ValueError(f"a native layout of shape {native.shape} that is another grid than {grid}")
+            raise ValueError(f"native layout of shape {native.shape} on another grid than {grid}")
         self.data = data
         self.grid = grid
         self.native = NativeGrid.of(grid) if native is None else native
         self.path = path
         self.stored = stored
 
-    def with_data(self, data: torch.Tensor) -> Volume:
-        """Other values (C, I, J, K) on the same grid, to be written in the same layout."""
-        return Volume(data, self.grid, self.native)
-
     @property
     def label_ids(self) -> list[int]:
-        """The ids that occur in a label map, without the background 0, in order."""
+        """Sorted ids of a label map, without the background 0."""
         flat = self.data.flatten()
-        # Counting is a hundred times faster than sorting, but needs as many counters as the largest id.
+        # Counting is a hundred times faster than sorting, but needs memory for the largest id.
         found = torch.bincount(flat).nonzero()[:, 0] if int(flat.max()) < flat.numel() else flat.unique()
         return [i for i in found.tolist() if i != 0]
 
 
 def check_same_grid(labels: Volume, image: Volume) -> None:
-    """Check that a label map or mask lies voxel on voxel on its image, to a tenth of a voxel.
+    """Check that a label map or mask has the grid of its image, to a tenth of a voxel.
 
     Raises:
-        UserError: shape, spacing, position or direction differ; the message names both files.
+        UserError: the grids differ.
     """
     if not labels.grid.same_as(image.grid):
         raise UserError(f"{_describe(labels)} is not on the same grid as {_describe(image)}")

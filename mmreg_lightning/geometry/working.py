@@ -1,4 +1,4 @@
-"""From an image as it is on disk to network input: the same path for training and for a new pair."""
+"""Preparation of network input from an image: working grid, normalisation and resampling."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 
 WORKING_MULTIPLE = 8
-"""Sides of a working grid are multiples of this: features of stride 2 then pool by 2 and 4 without a remainder."""
+"""Multiple of the sides of a working grid, so that features of stride 2 pool by 2 and 4 without a remainder."""
 
 
 def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = WORKING_MULTIPLE) -> Grid:
-    """The grid to compute on: another spacing about the same centre, every side a multiple of ``multiple``.
-
-    It covers the field of view of ``grid``; the voxels that fill up the multiple are shared between both
-    ends.
+    """The grid for computation: ``grid.resampled(spacing)`` extended at both ends to a multiple of ``multiple`` voxels.
 
     Args:
-        grid: of the image.
-        spacing: in mm, one for all axes or one for each.
-        multiple: of each side, in voxels.
+        grid: grid of the image.
+        spacing: mm, one for all axes or one for each.
+        multiple: every side is a multiple of this number of voxels.
+
+    Raises:
+        UserError: a spacing is not positive.
     """
     fine = grid.resampled(spacing)
     shape = tuple(n + -n % multiple for n in fine.shape)
@@ -37,24 +37,18 @@ def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = W
 
 
 def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarray | None = None) -> torch.Tensor:
-    """Network input on a working grid.
+    """Network input on a working grid, (1, I, J, K), in [0, 1] if the recipe clips.
 
-    Percentiles are those of the whole image, so that the field of view of the grid does not change the
-    contrast.
+    Percentiles are those of the whole image. The value outside the image is the smaller of 0 and its darkest value.
 
     Args:
-        image: (1, I, J, K), intensities as in the file.
-        grid: the working grid, of this image or of the one that it is to be compared with.
+        image: (1, I, J, K), intensities of the file.
+        grid: working grid.
         recipe: see ``normalise_intensity``.
-        transform: 4x4, world RAS mm of the grid to world RAS mm of the image (an initial affine); None is
-            identity.
-
-    Returns:
-        (1, I, J, K) on ``grid``, in [0, 1] where the recipe clips; outside the image its darkest value, or 0 if that
-        is less.
+        transform: 4x4, world RAS mm of the grid to world RAS mm of the image (an initial affine); None is the identity.
 
     Raises:
-        UserError: no contrast is left within the recipe's window.
+        UserError: the image has no contrast within the recipe's window, or the recipe cannot be used.
     """
     normalised = normalise_intensity(image.data, recipe)
     darkest, brightest = float(normalised.min()), float(normalised.max())
@@ -66,11 +60,6 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
 
 
 def field_of_view(image: Volume, grid: Grid, transform: np.ndarray | None = None) -> torch.Tensor:
-    """Where a working grid sees the image: (1, I, J, K) float32 on ``grid``, 1 inside and 0 outside.
-
-    Args:
-        image: on its own grid.
-        grid, transform: see ``prepare_image``.
-    """
+    """Mask of the image's field of view on ``grid``, (1, I, J, K) float32; ``transform`` as in ``prepare_image``."""
     ones = Volume(torch.ones_like(image.data, dtype=torch.float32), image.grid)
     return resample_volume(ones, grid, "nearest", transform=transform).data

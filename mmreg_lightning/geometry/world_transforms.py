@@ -1,7 +1,6 @@
 """Transforms of points in the world: affines, displacement fields, their inverses and chains of them.
 
-All map world RAS mm to world RAS mm, in the direction in which images are resampled: from the fixed to the moving
-image.
+All map world RAS mm of the fixed image to world RAS mm of the moving image.
 """
 
 from __future__ import annotations
@@ -28,57 +27,51 @@ _COARSE = 3  # pooling factor of the grid on which the search for an inverse beg
 
 
 class WorldTransform(Protocol):
-    """Maps points and knows its inverse."""
+    """A map of points with an inverse."""
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Map (N, 3), world RAS mm, to the same."""
+        """Points (N, 3), world RAS mm, mapped to world RAS mm."""
         ...
 
     def inverse(self) -> WorldTransform:
-        """The transform back."""
+        """The inverse transform."""
         ...
 
     def covers(self, points: Tensor) -> Tensor:
-        """(N,) bool: whether the transform knows where a point goes, or only continues a field beyond its border."""
+        """(N,) bool: False where a field is only continued beyond its border."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class AffineTransform:
+class AffineTransform(WorldTransform):
     """``matrix`` 4x4, world RAS mm to world RAS mm."""
 
     matrix: NDArray[np.float64]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         matrix = torch.tensor(self.matrix, dtype=points.dtype, device=points.device)
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def inverse(self) -> AffineTransform:
-        """See ``WorldTransform``."""
         return AffineTransform(np.linalg.inv(self.matrix).astype(np.float64))
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         return torch.ones(len(points), dtype=torch.bool, device=points.device)
 
 
 @dataclass(frozen=True, eq=False)
-class FieldTransform:
-    """A displacement field: linear between its voxel centres; beyond its field of view the border is repeated.
-
-    (ITK takes the displacement to be zero out there, which tears a field that holds a translation.)
+class FieldTransform(WorldTransform):
+    """A displacement field with linear interpolation, whose border is repeated outside (ITK: zero outside).
 
     Attributes:
-        displacement: (3, I, J, K), voxels of ``grid``.
-        grid: on which it lies.
+        displacement: (3, I, J, K) in voxels of ``grid``.
+        grid: grid of the displacement.
     """
 
     displacement: Tensor
     grid: Grid
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         to_cube = torch.tensor(
             self.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE), dtype=points.dtype, device=points.device
         )
@@ -92,18 +85,17 @@ class FieldTransform:
         return out
 
     def inverse(self) -> InverseFieldTransform:
-        """See ``WorldTransform``."""
         return InverseFieldTransform(self)
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``; a voxel beyond the field of view is forgiven."""
+        # Points up to a voxel beyond the field of view count as covered.
         voxels = AffineTransform(self.grid.affine).inverse()(points)
         size = torch.tensor(self.grid.shape, dtype=points.dtype, device=points.device)
         return ((voxels >= -1.5) & (voxels <= size + 0.5)).all(dim=1)
 
     @cached_property
     def closest_affine(self) -> AffineTransform:
-        """The affine closest to the field, by least squares over a lattice of its voxels."""
+        """Least-squares affine of the field on a lattice of its voxels."""
         axes = [np.unique(np.linspace(0, n - 1, min(n, 16)).round().astype(int)) for n in self.grid.shape]
         index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
         source = torch.from_numpy(transform_points(self.grid.affine, index))
@@ -115,36 +107,33 @@ class FieldTransform:
 
 
 @dataclass(frozen=True, eq=False)
-class InverseFieldTransform:
-    """The inverse of a displacement field, searched point by point.
+class InverseFieldTransform(WorldTransform):
+    """The inverse of a displacement field, by iteration at every point.
 
-    ``x <- x + s M^-1 (y - phi(x))`` from ``x = M^-1 y``, with M the affine closest to the field phi: where the field is
-    an affine plus something smooth, a few steps do. A point whose residual grows takes half the step from then on.
-    Where the field folds there is no inverse; the point of least residual is given.
+    The iteration is ``x <- x + s M^-1 (y - phi(x))`` from ``x = M^-1 y``, with M the affine closest to the field phi.
+    The step s of a point is halved whenever its residual grows. Where the field folds and has no inverse, the result
+    is the point of least residual.
 
     Attributes:
         field: phi.
-        guess: where the search starts instead, such as the inverse on a coarser grid; None is ``M^-1``.
+        guess: start of the iteration, such as the inverse on a coarser grid; None is ``M^-1``.
     """
 
     field: FieldTransform
     guess: WorldTransform | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         out = torch.empty_like(points)
         for start in range(0, len(points), _POINTS_AT_ONCE):
             some = points[start : start + _POINTS_AT_ONCE]
-            # In single precision, which is good for 0.00005 mm at half a metre from the origin.
+            # Single precision has an error of 0.00005 mm at half a metre from the origin.
             out[start : start + len(some)] = self._search(some.float()).to(points.dtype)
         return out
 
     def inverse(self) -> FieldTransform:
-        """See ``WorldTransform``."""
         return self.field
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         return self.field.covers(self(points))
 
     def _search(self, target: Tensor) -> Tensor:
@@ -172,23 +161,20 @@ class InverseFieldTransform:
 
 
 @dataclass(frozen=True, eq=False)
-class ChainTransform:
-    """Several transforms, the first one first."""
+class ChainTransform(WorldTransform):
+    """Several transforms, applied in order."""
 
     links: Sequence[WorldTransform]
 
     def __call__(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         for link in self.links:
             points = link(points)
         return points
 
     def inverse(self) -> ChainTransform:
-        """See ``WorldTransform``."""
         return ChainTransform([link.inverse() for link in reversed(self.links)])
 
     def covers(self, points: Tensor) -> Tensor:
-        """See ``WorldTransform``."""
         covered = torch.ones(len(points), dtype=torch.bool, device=points.device)
         for link in self.links:
             covered &= link.covers(points)
@@ -197,20 +183,12 @@ class ChainTransform:
 
 
 def transform_displacement(transform: WorldTransform, grid: Grid) -> Tensor:
-    """A transform as the displacement of every voxel of a grid.
-
-    Args:
-        transform: of any kind.
-        grid: on which the displacement is wanted.
-
-    Returns:
-        (1, 3, I, J, K), float32, voxels of ``grid``.
-    """
+    """The displacement of every voxel of ``grid`` by a transform, (1, 3, I, J, K) float32 in voxels of ``grid``."""
     back = AffineTransform(grid.affine).inverse()
     there = AffineTransform(grid.affine)
     out = torch.empty(1, 3, *grid.shape)
     if isinstance(transform, InverseFieldTransform) and min(grid.shape) >= 2 * _COARSE * _COARSE:
-        # Most steps of the search are taken for one voxel in 27; all others begin next to their place.
+        # Most iterations are spent on one voxel in 27; all others start close to their solution.
         coarse = grid.pooled(_COARSE)
         guess = FieldTransform(transform_displacement(transform, coarse)[0], coarse)
         transform = InverseFieldTransform(transform.field, guess)

@@ -26,7 +26,7 @@ from mmreg_lightning.inspection.capture import (
 from mmreg_lightning.inspection.families import StudiedFamily, label_features
 from mmreg_lightning.inspection.landscape import basin, shift_energies
 from mmreg_lightning.io.images import read_image
-from mmreg_lightning.phantom.truth import true_displacement
+from mmreg_lightning.phantom.dataset import true_displacement
 from mmreg_lightning.solvers.protocol import Solver
 
 Row = dict[str, Any]

@@ -1,1 +1,1 @@
-"""Every file format: images, points, transforms and displacement fields. Arrays come and go in RAS+ order."""
+"""Reading and writing of all file formats: images, points, transforms and displacement fields, in RAS+ order."""

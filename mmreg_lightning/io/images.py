@@ -1,7 +1,6 @@
-"""Reading of images and label maps in any usual format, and writing of NIfTI.
+"""Reading of images and label maps in all supported formats, and writing of NIfTI.
 
-Every reader returns a canonical RAS+ array and remembers the file's own axis order (``Volume.native``);
-every writer restores it.
+Every reader returns a canonical RAS+ array and the file's own axis order (``Volume.native``), which writers restore.
 """
 
 from __future__ import annotations
@@ -26,28 +25,27 @@ from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.io.itk_images import is_itk_path, load_itk_array
 
-INTENT_VECTOR = 1007  # of displacement fields of ITK
+INTENT_VECTOR = 1007  # NIFTI_INTENT_VECTOR, of ITK's displacement fields
 _LABEL_TOLERANCE = 1e-3  # rounding of label maps stored as float or with a scale factor
 
 
 def read_image(path: str | os.PathLike[str]) -> Volume:
-    """Read a scalar 3-D image: NIfTI and what else nibabel knows, NRRD, MetaImage, or a folder with a DICOM series.
+    """Read a scalar 3-D image as float32 (1, I, J, K) in RAS+ order.
 
-    Returns:
-        Volume with float32 ``data`` (1, I, J, K), axes in RAS+ order.
+    Formats are those of nibabel (NIfTI), NRRD, MetaImage, and folders with a DICOM series.
 
     Raises:
-        UserError: the file is missing or damaged, not 3-D (trailing axes of size 1 are dropped), not
-            real-valued, has NaN or infinite voxels, is constant, or its affine is singular.
+        UserError: the file is missing or damaged, not 3-D (trailing axes of size 1 are dropped), not real-valued, has
+            NaN or infinite voxels, is constant, or its affine is singular.
     """
     return image_of_array(*load_array(path), path)
 
 
 def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
-    """The image that ``read_image`` makes of voxels (I, J, K) and their layout; ``path`` names it.
+    """The image of ``read_image`` from voxels (X, Y, Z) and their layout; ``path`` names it in messages.
 
     Raises:
-        UserError: see ``read_image``.
+        UserError: the array is not 3-D, has NaN or infinite voxels, or is constant.
     """
     array = _drop_trailing_axes(array, path)
     with np.errstate(over="ignore"):
@@ -60,32 +58,26 @@ def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathL
 
 
 def read_labels(path: str | os.PathLike[str]) -> Volume:
-    """Read a 3-D label map or mask; floating-point files are taken when their values are whole numbers.
-
-    Returns:
-        Volume with int64 ``data`` (1, I, J, K), axes in RAS+ order.
+    """Read a 3-D label map or mask, whose values are whole numbers of any type, as int64 (1, I, J, K) in RAS+ order.
 
     Raises:
-        UserError: as ``read_image`` (a constant map is allowed), or values that are not whole or are
-            negative.
+        UserError: the file cannot be read as by ``read_image`` (a constant map is allowed), or a value is negative or
+            not whole.
     """
     return labels_of_array(*load_array(path), path)
 
 
 def read_mask(path: str | os.PathLike[str]) -> Volume:
-    """Read a mask: a label map whose values other than 0 all mean "inside".
-
-    Returns:
-        Volume with float32 ``data`` (1, I, J, K), 0 or 1, axes in RAS+ order.
+    """Read a mask: ``mask_of_labels`` of a label map.
 
     Raises:
-        UserError: as ``read_labels``, or the mask is empty.
+        UserError: the file is not a label map, or the mask is empty.
     """
     return mask_of_labels(read_labels(path))
 
 
 def mask_of_labels(labels: Volume) -> Volume:
-    """The mask of a label map; see ``read_mask``.
+    """Mask, float32 (1, I, J, K) of 0 and 1: 1 where the label map is not 0.
 
     Raises:
         UserError: every voxel is 0.
@@ -96,10 +88,10 @@ def mask_of_labels(labels: Volume) -> Volume:
 
 
 def labels_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
-    """The label map that ``read_labels`` makes of voxels (I, J, K) and their layout; ``path`` names it.
+    """The label map of ``read_labels`` from voxels (X, Y, Z) and their layout; ``path`` names it in messages.
 
     Raises:
-        UserError: see ``read_labels``.
+        UserError: the array is not 3-D, has NaN or infinite voxels, or a value is negative or not whole.
     """
     stored = array.dtype
     array = _drop_trailing_axes(array, path)
@@ -118,21 +110,16 @@ def labels_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.Path
 
 
 def write_image(
-    volume: Volume,
-    path: str | os.PathLike[str],
-    like: Volume | None = None,
-    dtype: np.dtype[Any] | None = None,
+    volume: Volume, path: str | os.PathLike[str], like: Volume | None = None, dtype: np.dtype[Any] | None = None
 ) -> None:
-    """Write a volume in its native axis order, or in that of ``like``, which lies on the same grid.
-
-    Several channels become the fourth axis of the file.
+    """Write a volume as NIfTI in its native axis order, or in that of ``like``.
 
     Args:
-        volume: image or label map.
-        path: name ending in .nii or .nii.gz.
-        like: gives the axis order.
-        dtype: number type of the file, such as that of the image that was warped; values are rounded to it and cut
-            off at its limits. None is float32 for images, and the smaller of int16 and int32 for label maps.
+        volume: image or label map; several channels become the fourth axis of the file.
+        path: file name ending in .nii or .nii.gz.
+        like: volume on the same grid.
+        dtype: number type of the file, see ``as_stored``; None is float32 for images, int16 or, if necessary, int32 for
+            label maps.
 
     Raises:
         ValueError: ``like`` is on another grid.
@@ -140,7 +127,7 @@ def write_image(
     native = volume.native
     if like is not None:
         if not volume.grid.same_as(like.grid):
-            raise ValueError(f"volume on {volume.grid}, to be written like a volume on {like.grid}")
+            raise ValueError(f"volume on {volume.grid} to be written like a volume on {like.grid}")
         native = like.native
     array = np.moveaxis(volume.data.detach().cpu().numpy(), 0, -1)
     if array.shape[-1] == 1:
@@ -155,11 +142,11 @@ def write_image(
 
 
 def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
-    """Voxels (scaled by the header) and layout of an image file, both as on disk.
+    """Voxels, (X, Y, Z, ...) scaled by the header, and layout of an image file, in the axis order of the file.
 
     Raises:
-        UserError: the file is missing, damaged, without three spatial axes, without a usable affine, or its
-            voxels are not real numbers.
+        UserError: the file is missing, damaged, without three spatial axes, without a usable affine, or its voxels are
+            not real numbers.
     """
     file = Path(path)
     array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
@@ -168,7 +155,7 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
 
 
 def check_layout(native: NativeGrid, path: str | os.PathLike[str]) -> None:
-    """Check that voxels of a file, or of an image that ``path`` names, have a place in the world.
+    """Check the affine of a file, or of an image that ``path`` names.
 
     Raises:
         UserError: the affine is singular or not finite.
@@ -202,7 +189,7 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
 def save_array(
     array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, intent: int | None = None
 ) -> None:
-    """Write an array in the axis order of the file, atomically; ``intent`` is a code of the NIfTI standard."""
+    """Write an array in the axis order of the file as NIfTI, atomically; ``intent`` is a NIfTI intent code."""
     image = nib.Nifti1Image(array, native.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, code=1)
@@ -210,13 +197,13 @@ def save_array(
     if np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
         image.set_qform(native.affine, code=1)
     else:
-        # A quaternion cannot hold a shear (gantry tilt): leave the sform as the only word on geometry.
+        # A quaternion cannot represent a shear (gantry tilt): only the sform is valid.
         image.set_qform(None, code=0)
     if intent is not None:
         image.header.set_intent(intent, allow_unknown=True)
     with atomic_path(path) as temporary:
         if temporary.suffix == ".gz":
-            # A tenth of the time of Python's own gzip, for files of the same size.
+            # A tenth of the time of Python's gzip at the same file size.
             with igzip.open(temporary, "wb", compresslevel=1) as stream:
                 image.to_stream(stream)
         else:
@@ -224,7 +211,7 @@ def save_array(
 
 
 def has_vector_intent(path: str | os.PathLike[str]) -> bool:
-    """Whether a file that ``load_array`` could read says that its fifth axis is a vector (intent 1007)."""
+    """Whether the header of a file readable by ``load_array`` declares a vector as fifth axis (intent 1007)."""
     header = nib.load(path).header
     return isinstance(header, nib.Nifti1Header) and int(header["intent_code"]) == INTENT_VECTOR
 
@@ -236,11 +223,11 @@ def _drop_trailing_axes(array: NDArray[Any], path: str | os.PathLike[str]) -> ND
 
 
 def as_stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values in a file's number type: rounded to it, cut off at its limits, and of one that many programs read."""
+    """Values rounded and clipped to a number type, or to the next one that NIfTI readers commonly support."""
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)
     if dtype.kind not in "iu":
-        # NIfTI has no half precision, and few programs read more than double.
+        # NIfTI has no half precision, and few programs read more than double precision.
         return array.astype(np.float64 if dtype.itemsize >= 8 else np.float32)
     if dtype.itemsize == 8:
         dtype = np.dtype(np.int32)  # many programs do not read 64-bit integers, and nibabel will not write them
@@ -250,6 +237,6 @@ def as_stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _volume(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], stored: np.dtype[Any]) -> Volume:
-    # copy: torch takes neither negative strides nor the byte order of another machine.
+    # torch supports neither negative strides nor a foreign byte order.
     canonical = np.ascontiguousarray(native.to_canonical(array))
     return Volume(torch.from_numpy(canonical)[None], native.canonical_grid, native, Path(path), stored)

@@ -1,4 +1,4 @@
-"""Images of other libraries in memory: SimpleITK, TorchIO, nibabel."""
+"""Conversion from and to images of SimpleITK, TorchIO and nibabel in memory."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Library = Literal["nibabel", "SimpleITK", "torchio"]
 
 
 def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
-    """An image or label map of any library, checked as one that is read from a file.
+    """An image or label map of any library as a volume, with the checks of ``read_image`` or ``read_labels``.
 
     Args:
         image: path, ``Volume``, or image of SimpleITK, TorchIO or nibabel.
-        name: stands for the file name in messages.
-        labels: it is a label map or mask.
+        name: name of the image in messages.
+        labels: the image is a label map or mask.
 
     Raises:
-        UserError: the type is unknown, or the image cannot be used; see ``read_image`` and ``read_labels``.
+        UserError: the type is unknown, or the image cannot be used.
     """
     if isinstance(image, Volume):
         return image
@@ -46,26 +46,20 @@ def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
 
 
 def library_of(image: Any) -> Library:
-    """The library to which an image belongs; nibabel's for files and ``Volume``."""
+    """The library of an image; nibabel for paths and ``Volume``."""
     library = type(image).__module__.split(".")[0]
     return library if library in ("SimpleITK", "torchio") else "nibabel"  # type: ignore[return-value]
 
 
 def image_for(volume: Volume, library: Library, dtype: np.dtype[Any] | None = None) -> Any:
-    """A volume as an image of another library, in its native axis order.
-
-    Args:
-        volume: (1, I, J, K).
-        library: see ``library_of``.
-        dtype: see ``write_image``; None is float32 for images, int32 for label maps.
-    """
+    """A volume (1, I, J, K) as an image of another library, in its native axis order, with values ``as_stored``."""
     native = volume.native
     array = native.from_canonical(volume.data[0].detach().cpu().numpy())
     array = as_stored(array, dtype or np.dtype(np.float32 if array.dtype.kind == "f" else np.int32))
     if library == "SimpleITK":
         return _sitk_image(array, native)
     if library == "torchio":
-        torchio = sys.modules["torchio"]  # the caller has an image of it
+        torchio = sys.modules["torchio"]  # imported by the caller, who has an image of it
         kind = torchio.ScalarImage if volume.data.is_floating_point() else torchio.LabelMap
         return kind(tensor=torch.from_numpy(np.ascontiguousarray(array))[None], affine=native.affine)
     return nib.Nifti1Image(array, native.affine)

@@ -1,4 +1,4 @@
-"""Displacement fields as files of ITK: vector NIfTI (intent 1007), world LPS mm."""
+"""Displacement fields in ITK's format: vector NIfTI (intent 1007), world LPS mm."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from mmreg_lightning.io.images import INTENT_VECTOR, has_vector_intent, load_arr
 def write_itk_field(displacement: Tensor, grid: Grid, path: str | os.PathLike[str], like: Volume | None = None) -> None:
     """Write a displacement as a NIfTI that SimpleITK, ITK, ANTs and Slicer read as a displacement field.
 
-    The file is (I, J, K, 1, 3) float32 with intent 1007; its vectors are world LPS mm and point from fixed
-    to moving, as ``sitk.DisplacementFieldTransform`` and ``antsApplyTransforms`` want them for resampling
-    the moving image.
+    The file is (X, Y, Z, 1, 3) float32 with intent 1007. Its vectors are world LPS mm and point from fixed to moving,
+    as ``sitk.DisplacementFieldTransform`` and ``antsApplyTransforms`` require for resampling the moving image.
 
     Args:
-        displacement: (3, I, J, K) or (1, 3, I, J, K), voxels of ``grid``.
-        grid: the RAS+ grid on which it lies.
+        displacement: (3, I, J, K) or (1, 3, I, J, K) in voxels of ``grid``.
+        grid: RAS+ grid of the displacement.
         path: file name ending in .nii or .nii.gz.
-        like: the fixed image as it was read: the file gets that image's own grid, axis order and flips, and
-            the displacement is resampled when ``grid`` is another one. None writes ``grid`` as it is.
+        like: the fixed image; the file gets its grid, axis order and flips, and the displacement is resampled if
+            ``grid`` is another one. None writes on ``grid``.
 
     Raises:
-        ValueError: the shape is not that of ``grid``.
+        ValueError: the displacement does not have the shape of ``grid``.
     """
     field = single_field(displacement.detach(), grid)
     target = Volume(field, grid) if like is None else like
@@ -41,19 +40,16 @@ def write_itk_field(displacement: Tensor, grid: Grid, path: str | os.PathLike[st
         field = resample_displacement(field, grid, target.grid)
     lps = map_vectors(field, RAS_TO_LPS @ target.grid.affine)
     array = np.moveaxis(lps.cpu().numpy().astype(np.float32, copy=False), 0, -1)
-    # Reordering the voxels leaves the vectors alone: they are in the world.
+    # Only voxels are reordered: the vectors are in world coordinates.
     save_array(target.native.from_canonical(array)[:, :, :, None], target.native, path, intent=INTENT_VECTOR)
 
 
 def read_itk_field(path: str | os.PathLike[str]) -> tuple[Tensor, Grid]:
-    """Read a displacement field of ITK (NIfTI, intent 1007, world LPS mm) of any axis order.
-
-    Returns:
-        Displacement (3, I, J, K), float32, in voxels of the RAS+ grid that is returned with it.
+    """Read a displacement field of ITK: (3, I, J, K), float32, in voxels of its RAS+ grid, and the grid.
 
     Raises:
-        UserError: the file cannot be read, is no vector field of shape (I, J, K, 1, 3), or has NaN or
-            infinite values.
+        UserError: the file cannot be read, is not a vector field of shape (X, Y, Z, 1, 3), or has NaN or infinite
+            values.
     """
     array, native = load_array(path)
     if array.shape[3:] != (1, 3) or not has_vector_intent(path):
@@ -64,15 +60,7 @@ def read_itk_field(path: str | os.PathLike[str]) -> tuple[Tensor, Grid]:
 
 
 def itk_displacement(vectors: NDArray[np.floating], native: NativeGrid) -> tuple[Tensor, Grid]:
-    """A displacement field as ITK holds it, in this package's form.
-
-    Args:
-        vectors: (I, J, K, 3), world LPS mm, in the axis order of the file.
-        native: where they lie.
-
-    Returns:
-        See ``read_itk_field``.
-    """
+    """The result of ``read_itk_field`` from vectors (X, Y, Z, 3), world LPS mm in the axis order of ``native``."""
     canonical = native.to_canonical(vectors.astype(np.float32))
     lps = torch.from_numpy(np.ascontiguousarray(np.moveaxis(canonical, -1, 0)))
     grid = native.canonical_grid

@@ -1,4 +1,4 @@
-"""Images in the formats that NIfTI readers leave to ITK: NRRD, MetaImage and folders with a DICOM series."""
+"""Images that are read by ITK: NRRD, MetaImage and folders with a DICOM series."""
 
 from __future__ import annotations
 
@@ -14,25 +14,21 @@ from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.native import NativeGrid
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".gipl.gz")
-"""File names that are read here; a folder is taken for a DICOM series."""
+"""Endings of file names that are read by ITK; a folder is a DICOM series."""
 _SLICE_TOLERANCE = 0.01  # of the distance of slices: rounding of the positions in the headers
 
 
 def is_itk_path(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a folder, or a file of a format that is read here."""
+    """Whether a path is a folder, or a file that is read by ITK."""
     return Path(path).is_dir() or str(path).lower().endswith(SUFFIXES)
 
 
 def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
-    """Voxels and layout of an image file or a DICOM folder.
-
-    Returns:
-        The array, (I, J, K) in ITK's axis order (I is the first index of ITK, the last of its buffer) with
-        components, if there are several, on a fourth axis; and where it lies.
+    """Voxels, (X, Y, Z) or (X, Y, Z, components) in ITK's index order, and layout of an image file or a DICOM folder.
 
     Raises:
-        UserError: nothing is there, it cannot be read, it is not 3-D, or the folder holds no series, several, or one
-            whose slices are not evenly spaced.
+        UserError: the path does not exist, cannot be read, is not 3-D, or is a folder without a series, with several,
+            or with unevenly spaced slices.
     """
     import SimpleITK as sitk  # noqa: N813
 
@@ -47,11 +43,7 @@ def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGr
 
 
 def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
-    """Voxels and layout of a ``SimpleITK.Image``; see ``load_itk_array``.
-
-    Args:
-        image: of SimpleITK.
-        name: of the image, for messages.
+    """Voxels and layout of a ``SimpleITK.Image``, as of ``load_itk_array``; ``name`` stands in messages.
 
     Raises:
         UserError: the image is not 3-D.
@@ -60,8 +52,7 @@ def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
 
     if image.GetDimension() != 3:
         raise UserError(f"{name} must be a 3-D image, but its shape is {image.GetSize()}")
-    array = sitk.GetArrayFromImage(image)
-    array = np.moveaxis(array, (0, 1, 2), (2, 1, 0))
+    array = np.moveaxis(sitk.GetArrayFromImage(image), (0, 1, 2), (2, 1, 0))
     affine = np.eye(4)
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
@@ -69,12 +60,8 @@ def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
     return array, NativeGrid((i, j, k), RAS_TO_LPS @ affine)
 
 
-def dicom_files(folder: Path) -> list[str]:
-    """The files of the one series in a folder, in the order of its slices; empty where there is none.
-
-    Raises:
-        UserError: the folder holds several series.
-    """
+def _series(folder: Path) -> list[str]:
+    """The files of the series in a folder, in the order of its slices, after ``_check_slices``."""
     import SimpleITK as sitk  # noqa: N813
 
     series = list(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
@@ -82,19 +69,15 @@ def dicom_files(folder: Path) -> list[str]:
         counts = [len(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)) for uid in series]
         listed = ", ".join(f"{uid} ({count} files)" for uid, count in zip(series, counts, strict=True))
         raise UserError(f"{folder} holds {len(series)} DICOM series, name a folder with one of them: {listed}")
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])) if series else []
-
-
-def _series(folder: Path) -> list[str]:
-    names = dicom_files(folder)
-    if not names:
+    if not series:
         raise UserError(f"the folder {folder} holds no DICOM series")
+    names = list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
     _check_slices(folder, names)
     return names
 
 
 def _check_slices(folder: Path, names: list[str]) -> None:
-    """ITK believes the first two slices: a missing one would shift all that follow it."""
+    """Check the slice positions: ITK uses only the first two, so a missing slice would shift all that follow it."""
     import SimpleITK as sitk  # noqa: N813
 
     reader = sitk.ImageFileReader()

@@ -1,4 +1,4 @@
-"""Displacement fields in the form of the Learn2Reg challenge: voxels, for ``scipy.ndimage.map_coordinates``."""
+"""Displacement fields in Learn2Reg's format: voxels, for ``scipy.ndimage.map_coordinates``."""
 
 from __future__ import annotations
 
@@ -20,28 +20,19 @@ from mmreg_lightning.io.images import load_array, save_array
 
 
 def to_l2r(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:
-    """A displacement as Learn2Reg wants it.
+    """A displacement u in Learn2Reg's format, (X, Y, Z, 3) in the axis order of the fixed file.
+
+    Voxel x of the fixed file is mapped to voxel ``x + u(x)`` of the moving file.
 
     Args:
-        displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
+        displacement: (1, 3, I, J, K) in voxels of the fixed image's RAS+ grid, fixed to moving.
         fixed, moving: layouts of the two image files.
-
-    Returns:
-        (X, Y, Z, 3) in the axis order of the fixed file: its voxel x is mapped to voxel ``x + u(x)`` of the moving
-        file's array.
     """
     return (mapped_voxels(displacement, fixed, moving) - voxel_indices(fixed.shape)).astype(np.float32)
 
 
 def mapped_voxels(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float64]:
-    """Where in the moving file each voxel of the fixed file is mapped.
-
-    Args:
-        displacement, fixed, moving: see ``to_l2r``.
-
-    Returns:
-        (X, Y, Z, 3) in the axis order of the fixed file, voxels of the moving file's array.
-    """
+    """``x + u(x)`` of ``to_l2r``: (X, Y, Z, 3) in the axis order of the fixed file, in voxels of the moving file."""
     grid = fixed.canonical_grid
     mapped = voxel_indices(grid.shape) + np.moveaxis(displacement[0].detach().cpu().double().numpy(), 0, -1)
     out: NDArray[np.float64] = fixed.from_canonical(
@@ -51,7 +42,7 @@ def mapped_voxels(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -
 
 
 def from_l2r(field: NDArray[np.floating], fixed: NativeGrid, moving: NativeGrid) -> Tensor:
-    """The inverse of ``to_l2r``: (1, 3, I, J, K), float32, voxels of the fixed image's RAS+ grid."""
+    """The inverse of ``to_l2r``: (1, 3, I, J, K), float32, in voxels of the fixed image's RAS+ grid."""
     grid = fixed.canonical_grid
     mapped = transform_points(np.linalg.inv(grid.affine) @ moving.affine, field + voxel_indices(fixed.shape))
     displacement = fixed.to_canonical(mapped) - voxel_indices(grid.shape)
@@ -59,7 +50,7 @@ def from_l2r(field: NDArray[np.floating], fixed: NativeGrid, moving: NativeGrid)
 
 
 def write_l2r_field(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid, path: str | os.PathLike[str]) -> None:
-    """Write ``to_l2r`` as ``.npz`` or as NIfTI by the file name, float32 (submissions may be float16)."""
+    """Write ``to_l2r`` as ``.npz`` or as NIfTI, by the file name."""
     field = to_l2r(displacement, fixed, moving)
     if str(path).endswith(".npz"):
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
@@ -69,21 +60,17 @@ def write_l2r_field(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid,
 
 
 def read_l2r_field(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Read a field of Learn2Reg, of full or half resolution.
+    """Read a field of Learn2Reg: (X, Y, Z, 3) in the axis order of the file, in voxels of the fixed image.
 
-    A field of half the fixed image's size is enlarged as the challenge does it, by ``scipy.ndimage.zoom`` of order 2;
-    its values are in voxels of the full size either way.
+    A field of half resolution is enlarged as in the challenge, by ``scipy.ndimage.zoom`` of order 2.
 
     Args:
-        path: ``.npz`` with one array, or NIfTI; components on the first or on the last axis.
+        path: ``.npz`` with one array, or NIfTI, with components on the first or the last axis.
         shape: (X, Y, Z) of the fixed image.
 
-    Returns:
-        (X, Y, Z, 3) in the axis order of the file.
-
     Raises:
-        UserError: the file cannot be read, holds NaN or displacements of more than twice the image's size (another
-            unit), or its size is neither that of the image nor half of it.
+        UserError: the file cannot be read, has NaN or displacements of more than twice the image's size (another unit),
+            or its size is neither that of the image nor half of it.
     """
     array: NDArray[np.float64] = _load(Path(path)).astype(np.float64)
     if array.ndim == 5 and array.shape[3] == 1:  # a vector NIfTI
@@ -126,5 +113,5 @@ def _load(path: Path) -> NDArray[np.floating]:
 
 
 def voxel_indices(shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """(I, J, K, 3): the index of every voxel of an array of this shape."""
+    """Index of every voxel of an array of this shape, (I, J, K, 3)."""
     return np.stack(np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape), indexing="ij"), axis=-1)

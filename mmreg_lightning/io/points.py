@@ -1,4 +1,4 @@
-"""Files of points: CSV tables, 3D Slicer's markups, and meshes."""
+"""Reading and writing of points: CSV tables, 3D Slicer's markups, and meshes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,17 @@ from mmreg_lightning.geometry.frames import RAS_TO_LPS, transform_points
 from mmreg_lightning.geometry.native import NativeGrid
 
 PointsFrame = Literal["voxel", "ras", "lps"]
-POINTS_FRAMES: tuple[PointsFrame, ...] = get_args(PointsFrame)
 MESH_SUFFIXES = (".ply", ".vtk", ".vtu", ".stl", ".obj", ".off")
 POINT_SUFFIXES = (".csv", ".json", *MESH_SUFFIXES)
 
 
 @dataclass(frozen=True)
 class PointFile:
-    """Points of a file, and how to write others in their place.
+    """Points of a file, and a function that writes a copy of the file with other points.
 
     Attributes:
         points: (N, 3), world RAS mm.
-        write: takes (N, 3), world RAS mm, and a path of the same ending; everything else in the file is kept.
+        write: called with (N, 3), world RAS mm, and a path of the same ending.
     """
 
     points: NDArray[np.float64]
@@ -40,7 +39,7 @@ class PointFile:
 
 
 def is_point_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file name is one of points, by its ending."""
+    """Whether a file name has the ending of a file of points."""
     return str(path).lower().endswith(POINT_SUFFIXES)
 
 
@@ -53,15 +52,14 @@ def read_points(
     """Read a file of points.
 
     Args:
-        path: ``.csv`` (the first three columns are coordinates, a header and further columns are kept), ``.json``
-            (3D Slicer's .mrk.json, which names its own frame), or a mesh that meshio reads.
-        frame: of the coordinates; must be given for everything but markups. ``voxel`` is array indices of the image
-            file, ``ras`` and ``lps`` world mm; Slicer saves meshes in LPS.
-        source: layout of the image in whose voxels the points are; for ``voxel``.
-        target: layout of the image in whose voxels they are written; for ``voxel``.
+        path: ``.csv`` (see ``read_point_table``), ``.json`` (markups of 3D Slicer, which name their frame), or a mesh
+            that meshio reads.
+        frame: frame of the coordinates, needed for everything but markups: ``voxel`` (array indices of an image file),
+            ``ras`` or ``lps`` (world mm; Slicer saves meshes in LPS).
+        source, target: for ``voxel``, layouts of the images in whose voxels the points are read and written.
 
     Raises:
-        UserError: the file is missing, damaged, or has no points; no frame, or no image for ``voxel``.
+        UserError: the file is missing, damaged, or has no points; no frame is given, or no images for ``voxel``.
     """
     file = Path(path)
     if not file.is_file():
@@ -69,33 +67,25 @@ def read_points(
     if file.suffix.lower() == ".json":
         return _read_markups(file)
     if frame is None:
-        raise UserError(f"{file}: --points-frame voxel, ras or lps must say in which coordinates its points are")
-    if frame == "voxel" and (source is None or target is None):
-        raise UserError(
-            f"--points-frame voxel: --points-image must name the image in whose voxels {file} is, and --reference that "
-            "in whose voxels to write"
-        )
-    to_ras, from_ras = _frame_matrices(frame, source, target)
-    return _read_csv(file, to_ras, from_ras) if file.suffix.lower() == ".csv" else _read_mesh(file, to_ras, from_ras)
-
-
-def _frame_matrices(
-    frame: PointsFrame, source: NativeGrid | None, target: NativeGrid | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        raise UserError(f"{file}: its points need a frame, points_frame=voxel, points_frame=ras or points_frame=lps")
+    to_ras = from_ras = RAS_TO_LPS if frame == "lps" else np.eye(4)
     if frame == "voxel":
-        assert source is not None and target is not None, "checked by the caller"
-        return source.affine, np.linalg.inv(target.affine).astype(np.float64)
-    matrix = RAS_TO_LPS if frame == "lps" else np.eye(4)
-    return matrix, matrix
+        if source is None or target is None:
+            raise UserError(
+                f"points_frame=voxel: points_image must name the image in whose voxels {file} is, and reference that "
+                "in whose voxels to write"
+            )
+        to_ras, from_ras = source.affine, np.linalg.inv(target.affine).astype(np.float64)
+    return _read_csv(file, to_ras, from_ras) if file.suffix.lower() == ".csv" else _read_mesh(file, to_ras, from_ras)
 
 
 class PointTable(NamedTuple):
     """A CSV of points.
 
     Attributes:
-        header: the first row, where it holds no number; else empty.
-        rows: all others, as text.
-        coordinates: (N, 3) of their first three cells.
+        header: the first row, if it holds no number; else empty.
+        rows: all other rows, as text.
+        coordinates: (N, 3), the first three columns of ``rows``.
     """
 
     header: list[list[str]]
@@ -104,10 +94,10 @@ class PointTable(NamedTuple):
 
 
 def read_point_table(path: str | os.PathLike[str]) -> PointTable:
-    """Read a CSV whose first three columns are coordinates; a header and further columns may be there.
+    """Read a CSV whose first three columns are coordinates, with or without a header and further columns.
 
     Raises:
-        UserError: the file is missing or no text, holds no point, or a row does not begin with three finite numbers.
+        UserError: the file is missing or not text, has no points, or a row does not begin with three finite numbers.
     """
     file = Path(path)
     if not file.is_file():
@@ -186,10 +176,10 @@ def _read_mesh(file: Path, to_ras: NDArray[np.float64], from_ras: NDArray[np.flo
     import meshio
 
     try:
-        # meshio prints what it could not read, and its sums of the header of a text file overflow.
+        # meshio prints its failures, and sums over the header of a text file overflow.
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), np.errstate(over="ignore"):
             mesh: Any = meshio.read(file)
-    # meshio leaves the process where no reader fits, and each of its readers fails in its own way.
+    # meshio exits the process if no reader fits, and its readers raise different exceptions.
     except (Exception, SystemExit) as error:
         raise UserError(
             f"{file} is not a mesh that meshio reads ({', '.join(MESH_SUFFIXES)}; of VTK's legacy files only "

@@ -23,15 +23,11 @@ _FIELD_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 def read_transform(path: str | os.PathLike[str]) -> WorldTransform:
-    """Read a transform of ITK or ANTs.
-
-    Args:
-        path: .tfm, .txt, .mat, .h5, .hdf5 or .xfm of ITK (affine, rigid, displacement field, composite), or a
-            displacement field of ITK as an image of vectors (.nii, .nii.gz, .mha, .mhd, .nrrd).
+    """Read a transform of ITK or ANTs: affine, displacement field (also as an image of vectors) or composite.
 
     Raises:
-        UserError: the file is missing, damaged, no such transform, not of three dimensions, not invertible or not
-            finite.
+        UserError: the file is missing or damaged, or the transform is of another kind, not three-dimensional, not
+            invertible or not finite.
     """
     file = Path(path)
     name = file.name.lower()
@@ -59,13 +55,10 @@ def read_transform(path: str | os.PathLike[str]) -> WorldTransform:
 
 
 def read_affine(path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    """Read a transform that is an affine, or a chain of affines.
-
-    Returns:
-        4x4, world RAS mm of the fixed to that of the moving image.
+    """Read an affine, or a chain of affines: 4x4, world RAS mm of the fixed to that of the moving image.
 
     Raises:
-        UserError: see ``read_transform``; or it is not affine.
+        UserError: ``read_transform`` cannot read the file, or it is not affine.
     """
     transform = read_transform(path)
     links = transform.links if isinstance(transform, ChainTransform) else [transform]
@@ -78,7 +71,7 @@ def read_affine(path: str | os.PathLike[str]) -> NDArray[np.float64]:
 
 
 def write_affine(matrix: NDArray[np.float64], path: str | os.PathLike[str]) -> None:
-    """Write a 4x4 affine, world RAS mm to world RAS mm, as a transform of ITK; .tfm, .txt, .mat or .h5 by the name."""
+    """Write a 4x4 affine, world RAS mm to world RAS mm, as a transform file of ITK (.tfm, .txt, .mat or .h5)."""
     import SimpleITK as sitk  # noqa: N813
 
     lps = RAS_TO_LPS @ matrix @ RAS_TO_LPS
@@ -97,7 +90,7 @@ def _of_itk(transform: Any, file: Path) -> WorldTransform:
         import SimpleITK as sitk  # noqa: N813
 
         composite = sitk.CompositeTransform(transform)
-        # ITK applies the one that was added last first.
+        # ITK applies the transform that was added last first.
         links = [
             _of_itk(composite.GetNthTransform(n), file) for n in reversed(range(composite.GetNumberOfTransforms()))
         ]

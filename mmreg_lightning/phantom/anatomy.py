@@ -9,17 +9,14 @@ from mmreg_lightning.phantom.noise import SmoothField, bounded_normal
 from mmreg_lightning.phantom.organs import OrganModel
 from mmreg_lightning.phantom.trunk import Trunk, TrunkModel
 
-FloatArray = np.ndarray
-
 
 class Anatomy:
-    """Random anatomy of one subject: a trunk and its organs behind a smooth deformation of space.
+    """Random anatomy of one subject: a trunk with organs, in smoothly deformed space.
 
-    World coordinates are RAS mm about the centre of the field of view: the first axis points to the
-    patient's right.
+    World coordinates are RAS mm about the centre of the field of view.
 
     Args:
-        rng: draws every random shape; nothing is drawn later, so the anatomy does not depend on the grid.
+        rng: draws every random shape; later calls draw nothing, so the anatomy does not depend on the grid.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -32,9 +29,9 @@ class Anatomy:
         self.fine_texture = SmoothField(rng, length=4, period=192)
         self.coarse_texture = SmoothField(rng, length=11, period=330)
 
-    def frame(self, points: FloatArray) -> Trunk:
-        """The points inside the body among world ``points`` (3, N) mm, and where they lie in the trunk."""
-        # Most of the air is left out before the costly part: an outline wider than the warped trunk can be.
+    def frame(self, points: np.ndarray) -> Trunk:
+        """The points inside the body among world ``points`` (3, N) mm, with their distances to the trunk's surfaces."""
+        # Most of the air is left out before the costly part, by an ellipse that contains every deformed trunk.
         margin = 4 * self.warp_amplitude
         half_x = float(self.trunk.half_width * self.scale[0]) + margin
         half_y = float(self.trunk.half_depth * self.scale[1]) + margin
@@ -42,17 +39,15 @@ class Anatomy:
         index = np.flatnonzero(np.square(x * x / half_x**2) + np.square(y * y / half_y**2) < 1)
         return self.trunk.frame(index, self.to_anatomical(points[:, index]))
 
-    def to_anatomical(self, points: FloatArray) -> FloatArray:
+    def to_anatomical(self, points: np.ndarray) -> np.ndarray:
         """Anatomical coordinates (3, N) mm of world ``points`` (3, N) mm."""
         centred = (points - self.shift.astype(np.float32)[:, None]) / self.scale.astype(np.float32)[:, None]
         return centred + np.float32(self.warp_amplitude) * self.warp(points)
 
-    def sample(self, points: FloatArray) -> tuple[list[Layer], FloatArray]:
-        """The anatomy at world ``points`` (3, N) mm.
+    def sample(self, points: np.ndarray) -> tuple[list[Layer], np.ndarray]:
+        """The layers from back to front and the texture at world ``points`` (3, N) mm.
 
-        Returns:
-            The layers from the back to the front, and the texture (N,) of about unit variance, which is tied
-            to the tissue, the same in CT and in MR, and 0 outside the body.
+        The texture (N,) of about unit variance is fixed to the tissue, the same in CT and MR, and 0 outside the body.
         """
         trunk = self.frame(points)
         layers = list(self.trunk.shell_layers(trunk))

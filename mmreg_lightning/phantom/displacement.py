@@ -6,16 +6,14 @@ import numpy as np
 
 from mmreg_lightning.phantom.noise import SmoothField
 
-FloatArray = np.ndarray
-
 MIN_JACOBIAN = 0.4
 
 
 class KnownDisplacement:
     """Smooth invertible displacement v, world RAS mm: the point x of the MR is the point x + v(x) of the CT.
 
-    Breathing moves the organs under the diaphragm along the body and pushes the belly out; a random field is added; the
-    spine hardly moves. The field is scaled down where needed so that its Jacobian stays above ``MIN_JACOBIAN``.
+    It is the sum of a breathing motion and a random field, reduced at the spine, and scaled down if needed so that its
+    Jacobian determinant stays above ``MIN_JACOBIAN``.
 
     Args:
         rng: source of the random field.
@@ -39,7 +37,7 @@ class KnownDisplacement:
         while smallest_jacobian(field * self.scale, step) < MIN_JACOBIAN:
             self.scale *= 0.9
 
-    def __call__(self, points: FloatArray) -> FloatArray:
+    def __call__(self, points: np.ndarray) -> np.ndarray:
         """Displacement (3, N) mm at world ``points`` (3, N) mm of the MR."""
         if self.scale == 0:
             return np.zeros_like(points)
@@ -52,8 +50,8 @@ class KnownDisplacement:
         return np.float32(self.scale) * field * (1 - np.float32(0.85) * spine)
 
 
-def smallest_jacobian(field: FloatArray, spacing: float) -> float:
-    """Smallest determinant of x + v(x) for ``field`` (3, I, J, K) mm on a lattice of ``spacing`` mm."""
+def smallest_jacobian(field: np.ndarray, spacing: float) -> float:
+    """Smallest Jacobian determinant of x + v(x) for ``field`` (3, I, J, K) mm on a lattice of ``spacing`` mm."""
     jacobian = np.stack([np.stack(np.gradient(component, spacing)) for component in field])
     jacobian += np.eye(3)[:, :, None, None, None]
     return float(np.linalg.det(np.moveaxis(jacobian, (0, 1), (-2, -1))).min())

@@ -1,4 +1,4 @@
-"""What the parts of the anatomy hand to the renderers: layers painted one over the other."""
+"""Layers of tissue, from which labels and intensities are rendered back to front."""
 
 from __future__ import annotations
 
@@ -7,52 +7,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FloatArray = np.ndarray
-
-LABELS: dict[int, str] = {
-    0: "background",
-    1: "liver",
-    2: "spleen",
-    3: "right kidney",
-    4: "left kidney",
-    5: "stomach",
-    6: "gall bladder",
-    7: "pancreas",
-    8: "aorta",
-    9: "inferior vena cava",
-    10: "vertebral column",
-    11: "right psoas",
-    12: "left psoas",
-    13: "lungs",
-    14: "subcutaneous fat",
-}
+LABELS: dict[int, str] = dict(
+    enumerate((
+        "background", "liver", "spleen", "right kidney", "left kidney", "stomach", "gall bladder", "pancreas", "aorta",
+        "inferior vena cava", "vertebral column", "right psoas", "left psoas", "lungs", "subcutaneous fat",
+    ))
+)  # fmt: skip
 """Stable label ids of the phantom and their names."""
-
 LABEL_IDS: dict[str, int] = {name: number for number, name in LABELS.items()}
-
 KEEP = -1
-"""Label of a layer that changes the tissue but not the label: vessels and texture inside an organ."""
+"""Label of a layer that changes the tissue but not the label, such as vessels inside an organ."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One tissue, painted over the layers before it.
+    """One tissue, rendered over the layers before it.
 
     Attributes:
-        tissue: key of the intensity tables of the renderers.
-        index: (M,) flat indices of the points that the layer may touch.
-        distance: (M,) signed distance in mm of these points, negative inside.
-        label: label id written inside, or ``KEEP``.
+        tissue: key of the renderers' intensity tables.
+        index: (M,) flat indices of the points that the layer may change.
+        distance: (M,) signed distance of these points, mm, negative inside.
+        label: label id of the points inside, or ``KEEP``.
     """
 
     tissue: str
     index: np.ndarray
-    distance: FloatArray
+    distance: np.ndarray
     label: int = 0
 
 
 def paint_labels(layers: Iterable[Layer], count: int) -> np.ndarray:
-    """Hard labels (count,) uint8: the last layer that contains a point names it."""
+    """Labels (count,) uint8: each point has the label of the last layer that contains it."""
     labels = np.zeros(count, np.uint8)
     for layer in layers:
         if layer.label != KEEP:
@@ -65,20 +50,18 @@ def paint_intensity(
     count: int,
     intensity: Mapping[str, float],
     grain: Mapping[str, float],
-    texture: FloatArray,
+    texture: np.ndarray,
     edge_mm: float,
-) -> FloatArray:
+) -> np.ndarray:
     """Intensities (count,) float32 with partial volume.
 
-    A boundary is a ramp ``edge_mm`` wide: the share of a voxel of that size that a plane boundary leaves inside.
-
     Args:
-        layers: the layers, from the back to the front.
+        layers: layers from back to front.
         count: number of points.
-        intensity: mean intensity of each tissue.
-        grain: amplitude of the texture of each tissue, 0 where not named.
+        intensity: mean intensity by tissue.
+        grain: amplitude of the texture by tissue; 0 for a tissue that is not named.
         texture: (count,) texture of unit variance.
-        edge_mm: width of the ramp, the voxel size.
+        edge_mm: voxel size, over which a boundary is a linear ramp (partial volume of a plane).
     """
     image = np.full(count, intensity["air"], np.float32)
     for layer in layers:

@@ -1,23 +1,21 @@
-"""Smooth random fields that can be evaluated at any world coordinate."""
+"""Smooth random fields at any world coordinate, and bounded random numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-FloatArray = np.ndarray
-
 
 class SmoothField:
     """A periodic Gaussian random field of zero mean and unit variance, defined on all of space.
 
-    White noise on a periodic lattice is filtered with a Gaussian and interpolated linearly. The lattice is fine
-    against the correlation length (two fifths of it), so the field looks smooth at any sampling.
+    White noise on a periodic lattice is filtered with a Gaussian and interpolated linearly. The lattice spacing is two
+    fifths of the correlation length.
 
     Args:
-        rng: source of the white noise; the draw does not depend on where the field is evaluated.
+        rng: source of the white noise.
         length: standard deviation of the Gaussian filter in mm.
-        period: period of the field in mm; features repeat beyond it.
+        period: period of the field in mm.
         channels: number of independent components.
     """
 
@@ -31,7 +29,7 @@ class SmoothField:
         smooth /= smooth.std(axis=(1, 2, 3), keepdims=True)
         self.lattice = smooth
 
-    def __call__(self, points: FloatArray) -> FloatArray:
+    def __call__(self, points: np.ndarray) -> np.ndarray:
         """Values (channels, N) float32 at ``points`` (3, N), world mm."""
         coordinates = points / np.float32(self.spacing)
         values = np.empty((len(self.lattice), points.shape[1]), np.float32)
@@ -40,11 +38,11 @@ class SmoothField:
         return values
 
 
-def bounded_normal(rng: np.random.Generator, sigma: float, size: int) -> FloatArray:
-    """Normal deviates (size,) of standard deviation ``sigma``, clipped at two of them: no freak anatomy."""
+def bounded_normal(rng: np.random.Generator, sigma: float, size: int) -> np.ndarray:
+    """Normal deviates (size,) of standard deviation ``sigma``, clipped at two standard deviations."""
     return np.clip(rng.standard_normal(size), -2, 2) * sigma
 
 
 def bounded_scalar(rng: np.random.Generator, sigma: float) -> float:
-    """One ``bounded_normal`` deviate, a plain float: NumPy scalars would turn float32 arrays into float64."""
+    """One ``bounded_normal`` deviate as a float, because NumPy scalars turn float32 arrays into float64."""
     return float(bounded_normal(rng, sigma, 1)[0])

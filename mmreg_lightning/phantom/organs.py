@@ -9,32 +9,23 @@ import numpy as np
 
 from mmreg_lightning.phantom.layers import KEEP, LABEL_IDS, Layer
 from mmreg_lightning.phantom.noise import SmoothField, bounded_normal, bounded_scalar
-from mmreg_lightning.phantom.shapes import (
-    ellipsoid,
-    near,
-    rotation,
-    segments,
-    smooth_union,
-    tube,
-    vessel_tree,
-)
+from mmreg_lightning.phantom.shapes import ellipsoid, near, rotation, segments, smooth_union, tube, vessel_tree
 from mmreg_lightning.phantom.trunk import Trunk
 
-FloatArray = np.ndarray
-Kidney = tuple[FloatArray, FloatArray, FloatArray, int]  # centre, radii, rotation, +1 right or -1 left
+Kidney = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # centre, radii, rotation, +1 right or -1 left
 
 
 class OrganModel:
     """Random position, size and shape of the organs of one subject, in anatomical mm."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        def place(*centre: float, spread: float = 5) -> FloatArray:
+        def place(*centre: float, spread: float = 5) -> np.ndarray:
             return np.array(centre) + bounded_normal(rng, spread, 3)
 
-        def size(*radii: float, spread: float = 0.09) -> FloatArray:
+        def size(*radii: float, spread: float = 0.09) -> np.ndarray:
             return np.array(radii) * np.exp(bounded_normal(rng, spread, 3))
 
-        def turn(*degrees: float) -> FloatArray:
+        def turn(*degrees: float) -> np.ndarray:
             return rotation(np.array(degrees) + bounded_normal(rng, 8, 3))
 
         self.lumps = SmoothField(rng, length=16, period=320)
@@ -51,14 +42,8 @@ class OrganModel:
         swell = math.exp(bounded_scalar(rng, 0.16))
         shift = bounded_normal(rng, 8, 3)
         path = [
-            (-58, -14, 62),
-            (-66, 12, 42),
-            (-66, 38, 14),
-            (-48, 54, -16),
-            (-14, 56, -30),
-            (16, 44, -22),
-            (28, 34, -16),
-        ]
+            (-58, -14, 62), (-66, 12, 42), (-66, 38, 14), (-48, 54, -16), (-14, 56, -30), (16, 44, -22), (28, 34, -16),
+        ]  # fmt: skip
         self.stomach_path = np.array(path) + shift + bounded_normal(rng, 4, 21).reshape(7, 3)
         self.stomach_radii = np.array([30.0, 32, 27, 22, 17, 12, 9]) * swell
         self.gall = place(50, 40, -30, spread=5)
@@ -82,8 +67,8 @@ class OrganModel:
         self.bladder = place(0, 18, -200), size(38, 30, 34)
         self.loop_width = rng.uniform(0.75, 1.0)
 
-    def _grow_liver_trees(self, rng: np.random.Generator) -> list[FloatArray]:
-        """Hepatic veins drain upwards into the vena cava, the portal vein forks at the hilum."""
+    def _grow_liver_trees(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Hepatic veins that drain upwards into the vena cava, and the portal vein that forks at the hilum."""
         branches = []
         crown = np.array([20.0, -20, 58])
         for direction in ((1.0, -0.2, -0.35), (0.5, 0.6, -0.5), (-0.5, 0.9, -0.3)):
@@ -93,8 +78,8 @@ class OrganModel:
             branches += vessel_tree(rng, hilum, np.array(direction) + bounded_normal(rng, 0.15, 3), 32, 6.5, 3)
         return [np.array(column) for column in zip(*branches, strict=True)]
 
-    def layers(self, trunk: Trunk, back: FloatArray) -> Iterator[Layer]:
-        """Layers of the abdominal organs inside the points of ``trunk``; ``back`` (M,) is the depth of the spine."""
+    def layers(self, trunk: Trunk, back: np.ndarray) -> Iterator[Layer]:
+        """Layers of the abdominal organs at the points of ``trunk``; ``back`` (M,) is y of the vertebrae there."""
         inside = np.flatnonzero(trunk.cavity < 6)
         index, p = trunk.index[inside], np.ascontiguousarray(trunk.points[:, inside])
         room = trunk.abdomen[inside] + 2
@@ -107,8 +92,8 @@ class OrganModel:
             yield from self._kidney(index, p, room, lumps, kidney, LABEL_IDS[name])
         yield from self._vessels(index, p, back[inside])
 
-    def _bowel(self, index: np.ndarray, p: FloatArray, room: FloatArray) -> Iterator[Layer]:
-        """Small bowel: tubes about the common zeros of two random fields, in the free front and lower cavity."""
+    def _bowel(self, index: np.ndarray, p: np.ndarray, room: np.ndarray) -> Iterator[Layer]:
+        """Small bowel (tubes around the common zeros of two random fields), colon and bladder."""
         x, y, z = p
         low = near(p, np.array([-130, -40, -260]), np.array([130, 110, 10]))
         q = p[:, low]
@@ -130,8 +115,8 @@ class OrganModel:
         yield Layer("muscle", index[bladder], full)
         yield Layer("urine", index[bladder], full + 3)
 
-    def _hollow(self, index: np.ndarray, p: FloatArray, room: FloatArray, lumps: FloatArray) -> Iterator[Layer]:
-        """Duodenum and stomach with its wall, content and an air bubble under its front wall."""
+    def _hollow(self, index: np.ndarray, p: np.ndarray, room: np.ndarray, lumps: np.ndarray) -> Iterator[Layer]:
+        """Duodenum, and stomach with wall, content and an air bubble under its front wall."""
         sel = near(p, np.array([-125, -80, -100]), np.array([85, 110, 115]))
         q, index, room = p[:, sel], index[sel], room[sel]
         duodenum = tube(q, self.duodenum, np.full(6, 11.0))
@@ -144,8 +129,8 @@ class OrganModel:
         level = float(self.stomach_path[:, 1].max()) + 2
         yield Layer("gas", index, np.maximum(stomach + 5, level - q[1]), KEEP)
 
-    def _liver(self, index: np.ndarray, p: FloatArray, room: FloatArray, lumps: FloatArray) -> Iterator[Layer]:
-        """Liver with its vessels, then the gall bladder in its fossa."""
+    def _liver(self, index: np.ndarray, p: np.ndarray, room: np.ndarray, lumps: np.ndarray) -> Iterator[Layer]:
+        """Liver with its vessels, then the gall bladder."""
         sel = near(p, np.array([-90, -110, -120]), np.array([150, 110, 120]))
         q, index, room = p[:, sel], index[sel], room[sel]
         liver = smooth_union(ellipsoid(q, *self.liver_right), ellipsoid(q, *self.liver_left), 20)
@@ -165,8 +150,8 @@ class OrganModel:
         yield Layer("bowel wall", index, gall, LABEL_IDS["gall bladder"])
         yield Layer("bile", index, gall + 1.5, KEEP)
 
-    def _left_upper(self, index: np.ndarray, p: FloatArray, room: FloatArray, lumps: FloatArray) -> Iterator[Layer]:
-        """Spleen and pancreas with the splenic and portal veins behind it."""
+    def _left_upper(self, index: np.ndarray, p: np.ndarray, room: np.ndarray, lumps: np.ndarray) -> Iterator[Layer]:
+        """Pancreas with the splenic and portal veins behind it, then the spleen."""
         sel = near(p, np.array([-140, -110, -80]), np.array([70, 60, 110]))
         q, index, room, lumps = p[:, sel], index[sel], room[sel], lumps[sel]
         pancreas = tube(q, self.pancreas_path, self.pancreas_radii) + 1.2 * lumps
@@ -181,9 +166,9 @@ class OrganModel:
         yield Layer("spleen", index, spleen, LABEL_IDS["spleen"])
 
     def _kidney(
-        self, index: np.ndarray, p: FloatArray, room: FloatArray, lumps: FloatArray, model: Kidney, label: int
+        self, index: np.ndarray, p: np.ndarray, room: np.ndarray, lumps: np.ndarray, model: Kidney, label: int
     ) -> Iterator[Layer]:
-        """Cortex, medullary pyramids, and sinus fat with the renal pelvis opening towards the spine."""
+        """Cortex, medullary pyramids, and sinus fat with the renal pelvis that opens towards the spine."""
         centre, radii, turned, side = model
         sel = near(p, centre - 75, centre + 75)
         q, index = p[:, sel], index[sel]
@@ -201,8 +186,8 @@ class OrganModel:
         pelvis = ellipsoid(q, centre - turned @ np.array([0.6 * side, 0, 0]) * radii[0], radii * 0.3, turned)
         yield Layer("urine", index, pelvis, KEEP)
 
-    def _vessels(self, index: np.ndarray, p: FloatArray, back: FloatArray) -> Iterator[Layer]:
-        """Renal vessels, mesenteric vessels, vena cava and aorta with their forks."""
+    def _vessels(self, index: np.ndarray, p: np.ndarray, back: np.ndarray) -> Iterator[Layer]:
+        """Renal and mesenteric vessels, vena cava and aorta with their forks."""
         sel = np.flatnonzero((np.abs(p[0]) < 80) & (p[1] > -70) & (p[1] < 50))
         q, index, back = p[:, sel], index[sel], back[sel]
         x, y, z = q

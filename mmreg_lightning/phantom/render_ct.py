@@ -7,9 +7,7 @@ from scipy import ndimage
 
 from mmreg_lightning.phantom.layers import Layer, paint_intensity
 
-FloatArray = np.ndarray
-
-# Hounsfield units without contrast agent, and what a full dose adds in the portal venous phase.
+# Hounsfield units without contrast agent, and the enhancement by a full dose in the portal venous phase.
 PLAIN = {
     "air": -1000, "skin": 10, "fat": -105, "visceral fat": -98, "muscle": 50, "cortical bone": 480, "marrow": 190,
     "disc": 85, "spinal fluid": 12, "spinal cord": 38, "lung": -820, "myocardium": 48, "liver": 58, "spleen": 50,
@@ -22,15 +20,7 @@ UPTAKE = {
     "renal medulla": 95, "stomach wall": 45, "pancreas": 52, "arterial blood": 110, "venous blood": 125,
     "bowel wall": 50,
 }  # fmt: skip
-SPREAD = {
-    "liver": 6,
-    "spleen": 5,
-    "pancreas": 6,
-    "stomach content": 25,
-    "bowel content": 25,
-    "stool": 40,
-    "marrow": 30,
-}
+SPREAD = {"liver": 6, "spleen": 5, "pancreas": 6, "stomach content": 25, "bowel content": 25, "stool": 40, "marrow": 30}
 GRAIN = {
     "fat": 7, "visceral fat": 12, "muscle": 8, "marrow": 45, "lung": 45, "liver": 7, "spleen": 6, "renal cortex": 8,
     "pancreas": 12, "stomach content": 14, "bowel content": 16, "stool": 70, "myocardium": 8, "disc": 8,
@@ -39,20 +29,19 @@ GRAIN = {
 
 def render_ct(
     layers: list[Layer],
-    texture: FloatArray,
+    texture: np.ndarray,
     shape: tuple[int, int, int],
-    spacing: FloatArray,
+    spacing: np.ndarray,
     contrast_rng: np.random.Generator,
     noise_rng: np.random.Generator,
-) -> FloatArray:
+) -> np.ndarray:
     """CT image (I, J, K) float32 in HU: random contrast agent, partial volume, correlated noise.
 
     Args:
-        layers: anatomy at the voxel centres, flat in C order.
-        texture: (I*J*K,) texture of the tissue.
+        layers, texture: result of ``Anatomy.sample`` at the voxel centres, flat in C order.
         shape: I, J, K.
         spacing: (3,) voxel size in mm.
-        contrast_rng: draws the tissue means; independent of the grid.
+        contrast_rng: draws the tissue means, independently of the grid.
         noise_rng: draws the noise.
     """
     dose = contrast_rng.choice([0.0, 1.0], p=[0.2, 0.8]) * contrast_rng.uniform(0.4, 1.0)

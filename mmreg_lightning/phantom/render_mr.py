@@ -7,8 +7,6 @@ import numpy as np
 from mmreg_lightning.phantom.layers import Layer, paint_intensity
 from mmreg_lightning.phantom.noise import SmoothField
 
-FloatArray = np.ndarray
-
 # Relative signal of each tissue in a T1- and in a T2-weighted sequence.
 SIGNAL = {
     "air": (0.0, 0.0), "skin": (0.45, 0.35), "fat": (0.95, 0.80), "visceral fat": (0.92, 0.76), "muscle": (0.38, 0.22),
@@ -29,9 +27,9 @@ DARK = ("air", "gas", "lung", "cortical bone")
 
 
 def random_contrast(rng: np.random.Generator) -> dict[str, float]:
-    """Mean signal of each tissue: between T1 and T2 weighting, fat perhaps suppressed, blood perhaps enhanced.
+    """Mean signal by tissue: random T1 and T2 weighting, fat suppression and blood enhancement.
 
-    Every soft tissue moves on its own as well, so that the order of the organs' intensities changes between subjects.
+    Every soft tissue also varies on its own, so the order of the organs' intensities changes between subjects.
     """
     weighting = rng.beta(0.6, 0.6)
     signal = {tissue: (1 - weighting) * t1 + weighting * t2 for tissue, (t1, t2) in SIGNAL.items()}
@@ -40,26 +38,20 @@ def random_contrast(rng: np.random.Generator) -> dict[str, float]:
         signal.update({tissue: signal[tissue] * suppression for tissue in FATTY})
     if rng.random() < 0.4:
         enhanced = rng.uniform(0.3, 0.6)
-        uptake = {
-            "arterial blood": 1.1,
-            "venous blood": 1.0,
-            "renal cortex": 0.7,
-            "liver": 0.4,
-            "spleen": 0.5,
-        }
+        uptake = {"arterial blood": 1.1, "venous blood": 1.0, "renal cortex": 0.7, "liver": 0.4, "spleen": 0.5}
         signal.update({tissue: signal[tissue] + enhanced * share for tissue, share in uptake.items()})
     for tissue in signal:
         if tissue not in DARK:
             signal[tissue] = float(np.clip(signal[tissue] + rng.uniform(-0.13, 0.13), 0.05, 1.2))
-    # The two kinds of fat are one tissue and keep one signal.
+    # Both kinds of fat have about one signal.
     signal["visceral fat"] = signal["fat"] * 0.97
     return signal
 
 
-def slice_profiles(count: int, spacing: float, thickness: float) -> tuple[FloatArray, FloatArray]:
-    """Matrices that average ``count`` voxels into thick slices (S, count) and interpolate them back (count, S).
+def slice_profiles(count: int, spacing: float, thickness: float) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices that average ``count`` voxels into S thick slices, (S, count), and interpolate them back, (count, S).
 
-    Slices narrower than a voxel are not resolved by the grid: both matrices are then the identity.
+    Both are the identity for slices that are not thicker than a voxel.
     """
     if thickness <= spacing:
         return np.eye(count, dtype=np.float32), np.eye(count, dtype=np.float32)
@@ -76,22 +68,21 @@ def slice_profiles(count: int, spacing: float, thickness: float) -> tuple[FloatA
 
 def render_mr(
     layers: list[Layer],
-    texture: FloatArray,
-    points: FloatArray,
+    texture: np.ndarray,
+    points: np.ndarray,
     shape: tuple[int, int, int],
-    spacing: FloatArray,
+    spacing: np.ndarray,
     contrast_rng: np.random.Generator,
     noise_rng: np.random.Generator,
-) -> FloatArray:
+) -> np.ndarray:
     """MR image (I, J, K) float32, fat or fluid at about 1000, never negative.
 
     Args:
-        layers: anatomy at the voxel centres, flat in C order.
-        texture: (I*J*K,) texture of the tissue.
-        points: (3, I*J*K) world mm of the voxel centres, where the bias field is evaluated.
+        layers, texture: result of ``Anatomy.sample`` at the voxel centres, flat in C order.
+        points: (3, I*J*K) world mm of the voxel centres, at which the bias field is evaluated.
         shape: I, J, K.
         spacing: (3,) voxel size in mm.
-        contrast_rng: draws contrast, bias field and acquisition; independent of the grid.
+        contrast_rng: draws contrast, bias field and acquisition, independently of the grid.
         noise_rng: draws the noise.
     """
     signal = random_contrast(contrast_rng)

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-FloatArray = np.ndarray
 
-
-def rotation(degrees: Sequence[float]) -> FloatArray:
+def rotation(degrees: Sequence[float]) -> np.ndarray:
     """Rotation matrix (3, 3): about the first, then the second, then the third axis."""
     cx, cy, cz = np.cos(np.deg2rad(degrees))
     sx, sy, sz = np.sin(np.deg2rad(degrees))
@@ -19,7 +17,7 @@ def rotation(degrees: Sequence[float]) -> FloatArray:
     return (about_z @ about_y @ about_x).astype(np.float32)
 
 
-def ellipsoid(points: FloatArray, centre: FloatArray, radii: FloatArray, turn: FloatArray | None = None) -> FloatArray:
+def ellipsoid(points: np.ndarray, centre: np.ndarray, radii: np.ndarray, turn: np.ndarray | None = None) -> np.ndarray:
     """Distance to an ellipsoid, exact to first order at its surface: k (k - 1) / |grad k| with k = |p / r|."""
     local = points - np.asarray(centre, np.float32)[:, None]
     if turn is not None:
@@ -31,15 +29,14 @@ def ellipsoid(points: FloatArray, centre: FloatArray, radii: FloatArray, turn: F
     return k * (k - 1) / np.maximum(slope, 1e-6)
 
 
-def tube(points: FloatArray, nodes: FloatArray, radii: FloatArray) -> FloatArray:
+def tube(points: np.ndarray, nodes: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Distance to a chain of round cones through ``nodes`` (M, 3) with ``radii`` (M,)."""
-    starts, ends = nodes[:-1], nodes[1:]
-    return segments(points, starts, ends, radii[:-1], radii[1:])
+    return segments(points, nodes[:-1], nodes[1:], radii[:-1], radii[1:])
 
 
 def segments(
-    points: FloatArray, starts: FloatArray, ends: FloatArray, radii_from: FloatArray, radii_to: FloatArray
-) -> FloatArray:
+    points: np.ndarray, starts: np.ndarray, ends: np.ndarray, radii_from: np.ndarray, radii_to: np.ndarray
+) -> np.ndarray:
     """Distance to a union of round cones from ``starts`` (M, 3) to ``ends`` (M, 3)."""
     distance = np.full(points.shape[1], np.inf, np.float32)
     for a, b, r0, r1 in zip(starts, ends, radii_from, radii_to, strict=True):
@@ -52,13 +49,13 @@ def segments(
     return distance
 
 
-def smooth_union(a: FloatArray, b: FloatArray, width: float) -> FloatArray:
-    """Union of two shapes whose crease is filled over ``width`` mm (polynomial smooth minimum)."""
+def smooth_union(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
+    """Union of two shapes, smoothed over ``width`` mm (polynomial smooth minimum)."""
     h = np.maximum(width - np.abs(a - b), 0) / np.float32(width)
     return np.minimum(a, b) - h * h * np.float32(width / 4)
 
 
-def near(points: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
+def near(points: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """Indices of the points in the box from ``lower`` (3,) to ``upper`` (3,) mm."""
     inside = (points[2] > lower[2]) & (points[2] < upper[2])
     for axis in (0, 1):
@@ -67,17 +64,9 @@ def near(points: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray
 
 
 def vessel_tree(
-    rng: np.random.Generator,
-    root: FloatArray,
-    direction: FloatArray,
-    length: float,
-    radius: float,
-    depth: int,
-) -> list[tuple[FloatArray, FloatArray, float, float]]:
-    """Segments (start, end, radius, radius) of a tree that forks ``depth`` times, thinner at each fork.
-
-    The radii follow Murray's law for equal daughters, r -> r / 2^(1/3).
-    """
+    rng: np.random.Generator, root: np.ndarray, direction: np.ndarray, length: float, radius: float, depth: int
+) -> list[tuple[np.ndarray, np.ndarray, float, float]]:
+    """Segments (start, end, radius, radius) of a tree that forks ``depth`` times, with radii by Murray's law."""
     direction = direction / np.linalg.norm(direction)
     end = root + direction * length
     thinner = radius * 2 ** (-1 / 3)

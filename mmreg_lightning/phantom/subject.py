@@ -14,11 +14,8 @@ from mmreg_lightning.phantom.layers import paint_labels
 from mmreg_lightning.phantom.render_ct import render_ct
 from mmreg_lightning.phantom.render_mr import render_mr
 
-FloatArray = np.ndarray
-
 FIELD_OF_VIEW = 384.0
 """Extent (mm) of the first axis when no spacing is given."""
-
 MIN_SIZE = 16
 LANDMARKS = 100
 
@@ -35,28 +32,28 @@ class PhantomSubject:
         affine: (4, 4) voxel to world RAS mm; the world's origin is the centre of the grid.
     """
 
-    mr: FloatArray
-    ct: FloatArray
+    mr: np.ndarray
+    ct: np.ndarray
     mr_labels: np.ndarray
     ct_labels: np.ndarray
-    displacement: FloatArray
-    mr_landmarks: FloatArray
-    ct_landmarks: FloatArray
-    affine: FloatArray
+    displacement: np.ndarray
+    mr_landmarks: np.ndarray
+    ct_landmarks: np.ndarray
+    affine: np.ndarray
 
 
-def check_grid(size: Sequence[int], spacing: float | Sequence[float] | None) -> tuple[tuple[int, int, int], FloatArray]:
-    """Shape (I, J, K) and voxel size (3,) mm of a grid; ``spacing`` None spreads 384 mm over the first axis.
+def check_grid(size: Sequence[int], spacing: float | Sequence[float] | None) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape (I, J, K) and voxel size (3,) mm of a grid; ``spacing`` None is 384 mm over the first axis.
 
     Raises:
-        UserError: when a size is below 16 or a spacing is not a positive number.
+        UserError: a size is below ``MIN_SIZE``, or a spacing is not a positive number.
     """
     if len(size) != 3 or min(size) < MIN_SIZE:
-        raise UserError(f"size: {list(size)} must be three numbers of voxels, each {MIN_SIZE} or more.")
+        raise UserError(f"size={list(size)}: must be three numbers of voxels, each {MIN_SIZE} or more")
     given = FIELD_OF_VIEW / size[0] if spacing is None else spacing
     steps = np.atleast_1d(np.asarray(given, dtype=float))
     if steps.shape not in ((1,), (3,)) or not np.isfinite(steps).all() or (steps <= 0).any():
-        raise UserError(f"spacing: {spacing} must be one or three positive numbers of mm.")
+        raise UserError(f"spacing={spacing}: must be one or three positive numbers of mm")
     return (int(size[0]), int(size[1]), int(size[2])), np.broadcast_to(steps, (3,)).copy()
 
 
@@ -67,7 +64,7 @@ def make_subject(
     spacing: float | Sequence[float] | None = None,
     intra_displacement: float = 15.0,
 ) -> PhantomSubject:
-    """Subject ``index`` of ``seed``: the same anatomy on any grid, and whatever other subjects are made.
+    """Subject ``index`` of ``seed``, whose anatomy does not depend on the grid.
 
     Args:
         seed: seed of the data set, 0 or more.
@@ -77,13 +74,13 @@ def make_subject(
         intra_displacement: upper bound in mm of the known displacement between MR and CT; 0 for none.
 
     Raises:
-        UserError: when an argument is out of its range.
+        UserError: an argument is out of range.
     """
     shape, steps = check_grid(size, spacing)
     if seed < 0 or index < 0:
-        raise UserError(f"seed: {seed} and subject number {index} must be 0 or more.")
+        raise UserError(f"seed={seed} and index={index}: must be 0 or more")
     if not (np.isfinite(intra_displacement) and intra_displacement >= 0):
-        raise UserError(f"intra_displacement: {intra_displacement} must be 0 mm or more.")
+        raise UserError(f"intra_displacement={intra_displacement}: must be 0 mm or more")
     anatomy_rng, field_rng, ct_rng, mr_rng, noise_rng, point_rng = _streams(seed, index)
 
     anatomy = Anatomy(anatomy_rng)
@@ -108,17 +105,17 @@ def make_subject(
 
 
 def known_displacement(seed: int, index: int, intra_displacement: float) -> KnownDisplacement:
-    """The displacement of ``make_subject`` with these arguments, which no file of a phantom holds."""
+    """The displacement of ``make_subject`` with these arguments."""
     return KnownDisplacement(_streams(seed, index)[1], intra_displacement)
 
 
 def _streams(seed: int, index: int) -> list[np.random.Generator]:
-    """Anatomy, displacement, CT, MR, noise, landmarks: each has its own, so that one does not move the others."""
+    """Independent generators of anatomy, displacement, CT, MR, noise and landmarks."""
     return [np.random.default_rng(stream) for stream in np.random.SeedSequence([seed, index]).spawn(6)]
 
 
-def centred_affine(shape: tuple[int, int, int], spacing: FloatArray) -> FloatArray:
-    """Voxel to world RAS mm (4, 4) with the origin of the world at the centre of the grid."""
+def centred_affine(shape: tuple[int, int, int], spacing: np.ndarray) -> np.ndarray:
+    """(4, 4) voxel to world RAS mm, with the origin of the world at the centre of the grid."""
     affine = np.diag([*spacing, 1.0])
     affine[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
     return affine
@@ -128,10 +125,10 @@ def draw_landmarks(
     rng: np.random.Generator,
     anatomy: Anatomy,
     known: KnownDisplacement,
-    affine: FloatArray,
+    affine: np.ndarray,
     shape: tuple[int, int, int],
-) -> tuple[FloatArray, FloatArray]:
-    """Corresponding voxel coordinates (P, 3) in MR and CT of points at random inside the body and both images."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Voxel coordinates (P, 3) in MR and in CT of random corresponding points inside the body and both images."""
     spacing = np.diag(affine)[:3]
     half = np.minimum([192.0, 160.0, 192.0], np.array(shape) * spacing / 2)[:, None]
     candidates = rng.uniform(-half, half, (3, 8 * LANDMARKS)).astype(np.float32)

@@ -12,29 +12,27 @@ from mmreg_lightning.phantom.layers import KEEP, LABEL_IDS, Layer
 from mmreg_lightning.phantom.noise import SmoothField, bounded_normal, bounded_scalar
 from mmreg_lightning.phantom.shapes import ellipsoid, near, tube
 
-FloatArray = np.ndarray
-
 
 @dataclass(frozen=True)
 class Trunk:
-    """The points inside the body and their distances (mm, negative inside) to the surfaces that confine the organs.
+    """The points inside the body and their distances (mm, negative inside) to the surfaces of the trunk.
 
     Attributes:
         index: (M,) flat indices of the points inside or at the skin.
         points: (3, M) their anatomical coordinates.
-        skin, muscle, cavity: (M,) distances to the skin, to the outside and to the inside of the muscle wall.
+        skin, muscle, cavity: (M,) distances to the skin, to the outer and to the inner surface of the muscle wall.
         diaphragm: (M,) distance to the diaphragm, negative below it.
     """
 
     index: np.ndarray
-    points: FloatArray
-    skin: FloatArray
-    muscle: FloatArray
-    cavity: FloatArray
-    diaphragm: FloatArray
+    points: np.ndarray
+    skin: np.ndarray
+    muscle: np.ndarray
+    cavity: np.ndarray
+    diaphragm: np.ndarray
 
     @property
-    def abdomen(self) -> FloatArray:
+    def abdomen(self) -> np.ndarray:
         """(M,) distance to the abdominal cavity."""
         return np.maximum(self.cavity, self.diaphragm)
 
@@ -65,7 +63,7 @@ class TrunkModel:
         self.heart_size = math.exp(bounded_scalar(rng, 0.08))
         self.roughness = SmoothField(rng, length=28, period=448)
 
-    def frame(self, index: np.ndarray, points: FloatArray) -> Trunk:
+    def frame(self, index: np.ndarray, points: np.ndarray) -> Trunk:
         """The trunk at ``points`` (3, N), anatomical mm, whose flat indices are ``index`` (N,)."""
         x, y, z = points
         waist = 1 - 0.045 * np.exp(-(((z + 40) / 60) ** 2)) - 0.05 * np.clip((z - 60) / 130, 0, 1) ** 2
@@ -81,15 +79,15 @@ class TrunkModel:
         lower = np.clip((70 - z) / 200, 0, 1)
         fat = self.fat * (0.75 + 0.35 * ux * ux * lower + 0.45 * lower * np.abs(uy) + 0.15 * np.clip(-uy, 0, 1) ** 2)
         fat += (1.5 + 0.08 * self.fat) * self.roughness(points)[0]
-        # The skin bounds the fat from outside; the flank keeps at least a thin layer of it.
+        # At least a thin layer of fat.
         muscle = skin + np.maximum(fat, 5)
         wall = self.wall * (1 + 0.35 * np.clip(-uy, 0, 1) - 0.25 * np.clip(uy, 0, 1))
         wall += 22 * np.clip((self.crest + 20 - z) / 60, 0, 1) * np.clip(0.4 - uy, 0, 1)
         cavity = muscle + wall
         return Trunk(index, points, skin, muscle, cavity, self._diaphragm(points, cavity))
 
-    def _diaphragm(self, points: FloatArray, cavity: FloatArray) -> FloatArray:
-        """Two domes that fall steeply towards the wall, into the costophrenic recesses."""
+    def _diaphragm(self, points: np.ndarray, cavity: np.ndarray) -> np.ndarray:
+        """Distance to the diaphragm: two domes that descend steeply to the wall (costophrenic recesses)."""
         x, y, z = points
         side = 1 / (1 + np.exp(-x / 22))
         top = self.dome_left + (self.dome_right - self.dome_left) * side
@@ -98,12 +96,12 @@ class TrunkModel:
         height = top - self.recess * behind * np.exp(np.minimum(cavity, 0) / 15) - 0.12 * np.clip(-y, 0, None)
         return 0.75 * (z - height)
 
-    def back(self, z: FloatArray) -> FloatArray:
+    def back(self, z: np.ndarray) -> np.ndarray:
         """Position y (mm) of the vertebral bodies at height ``z``: lumbar lordosis, thoracic kyphosis."""
         return -47 + self.spine_bow * np.sin((z + 110) / 75 + 0.3) * -0.6 - 10 * np.clip((z - 60) / 130, 0, 1)
 
     def shell_layers(self, trunk: Trunk) -> Iterator[Layer]:
-        """From the skin to the filled cavities: everything that the organs are painted on."""
+        """Layers behind the organs: from the skin to the filled cavities."""
         index, p = trunk.index, trunk.points
         yield Layer("skin", index, trunk.skin)
         yield Layer("fat", index, trunk.skin + 2, LABEL_IDS["subcutaneous fat"])
@@ -127,14 +125,10 @@ class TrunkModel:
             ((14, -20, 24), (24, 14, 18)),
         ):
             chamber = ellipsoid(pt, self.heart + np.array(offset), np.array(radii) * self.heart_size)
-            yield Layer(
-                "venous blood" if offset[0] > 0 else "arterial blood",
-                index[thorax],
-                np.maximum(chamber, clip),
-            )
+            yield Layer("venous blood" if offset[0] > 0 else "arterial blood", index[thorax], np.maximum(chamber, clip))
 
     def _ribs(self, trunk: Trunk) -> Iterator[Layer]:
-        """Ribs slope down towards the front inside the wall and leave the costal arch free."""
+        """Ribs inside the wall that slope down towards the front and end at the costal arch, and the sternum."""
         x, y, z = trunk.points
         level = z + 0.5 * y
         wall = (trunk.muscle + trunk.cavity) / 2
@@ -152,7 +146,7 @@ class TrunkModel:
         yield Layer("marrow", index, rib + 2.2)
 
     def _pelvis(self, trunk: Trunk) -> Iterator[Layer]:
-        """Iliac wings: plates along the inside of the wall below a curved crest."""
+        """Iliac wings: plates on the inner side of the wall below a curved crest."""
         x, y, z = trunk.points
         low = np.flatnonzero((z < self.crest + 15) & (np.abs(trunk.cavity) < 22) & (np.abs(x) > 30))
         x, y, z = x[low], y[low], z[low]
@@ -162,7 +156,7 @@ class TrunkModel:
         yield Layer("marrow", trunk.index[low], wing + 2.5)
 
     def spine_layers(self, trunk: Trunk) -> Iterator[Layer]:
-        """Muscles beside the spine, both psoas, then the vertebral column in front of them."""
+        """Muscles beside the spine, both psoas muscles, then the vertebral column."""
         inner = near(trunk.points, np.array([-110, -130, -np.inf]), np.array([110, 40, np.inf]))
         index, p = trunk.index[inner], trunk.points[:, inner]
         x, y, z = p
@@ -177,10 +171,7 @@ class TrunkModel:
         yield Layer("muscle", index, np.maximum((quadratus - 1) * 11, np.maximum(z - 25, -120 - z)))
 
         heights = np.array([20.0, -30, -80, -130, -200])
-        for side, name, size in (
-            (1, "right psoas", self.psoas_size[0]),
-            (-1, "left psoas", self.psoas_size[1]),
-        ):
+        for side, name, size in ((1, "right psoas", self.psoas_size[0]), (-1, "left psoas", self.psoas_size[1])):
             nodes = np.stack([[28.0, 36, 44, 55, 62], [-2.0, 0, 4, 14, 40], heights], axis=1)
             nodes[:, 0] = nodes[:, 0] * side + self.spine_lean * np.sin(heights / 90)
             nodes[:, 1] += self.back(heights)

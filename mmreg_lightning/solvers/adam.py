@@ -1,4 +1,4 @@
-"""Instance optimisation: Adam on a control grid of displacements."""
+"""Instance optimisation: Adam on a control grid of displacements, and the energy that it minimises."""
 
 from __future__ import annotations
 
@@ -8,28 +8,53 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning.errors import non_negative, positive_int
-from mmreg_lightning.functional.energy import diffusion_energy, feature_ssd
 from mmreg_lightning.functional.resize import carried_displacement, resize_displacement
 from mmreg_lightning.functional.smooth import gaussian_smooth
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.solvers.protocol import Progress, crop, is_factors, step_counter, total_weight, weighted_pyramid
+from mmreg_lightning.solvers.protocol import (
+    Progress,
+    Solver,
+    crop,
+    pooling_factors,
+    step_counter,
+    total_weight,
+    weighted_pyramid,
+)
+
+
+def feature_ssd(fixed: Tensor, warped: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Squared feature difference, summed over channels and averaged over voxels with weight ``weight``: a scalar.
+
+    Args:
+        fixed, warped: (B, C, I, J, K) features.
+        weight: (B, 1, I, J, K) in [0, 1]; None is 1 everywhere.
+    """
+    difference = (fixed - warped).square().sum(1, keepdim=True)
+    if weight is None:
+        return difference.mean()
+    return (difference * weight).sum() / weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+
+
+def diffusion_energy(displacement: Tensor) -> Tensor:
+    """Squared forward differences of (B, 3, I, J, K), summed over components and axes, averaged over voxels."""
+    return sum((displacement.diff(dim=axis).square().sum(1).mean() for axis in (2, 3, 4)), displacement.new_zeros(()))
 
 
 class AdamRefinement:
-    """Minimises ``mean |f - m_u|^2 + weight * diffusion energy of u`` from any start, on one grid.
+    """Minimises ``feature_ssd + weight * diffusion_energy`` from any start, on one grid.
 
-    The displacement is a control grid that is smoothed and enlarged trilinearly, so it is smooth by construction and
-    has few unknowns. The energy of the smoothness is that of the control grid, in its own voxels.
+    The unknowns are a coarse control grid of displacements, which is smoothed and enlarged trilinearly. The diffusion
+    energy is that of the smoothed control grid, in its own voxels.
 
     Args:
-        weight: of the diffusion energy.
-        iterations: of Adam.
-        learning_rate: in voxels of the control grid.
-        control_spacing: voxels of the features to one of the control grid, along each axis.
-        smoothing: standard deviation of the Gaussian on the control grid, in its voxels.
+        weight: weight of the diffusion energy.
+        iterations: number of Adam iterations.
+        learning_rate: learning rate of Adam, in voxels of the control grid.
+        control_spacing: feature voxels to one voxel of the control grid, along each axis.
+        smoothing: standard deviation of the Gaussian, in voxels of the control grid.
 
     Raises:
-        UserError: a value outside its range.
+        UserError: a value is outside its range.
     """
 
     def __init__(
@@ -55,20 +80,17 @@ class AdamRefinement:
         step_done: Callable[[], None] | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """The displacement of least energy that is found from ``start``.
+        """The displacement after optimisation from ``start``, (B, 3, I, J, K) in voxels.
 
         Args:
-            fixed, moving: (B, C, I, J, K).
+            fixed, moving: (B, C, I, J, K) features.
             start: (B, 3, I, J, K) in voxels.
-            weight, moving_weight: see ``Solver``.
+            weight, moving_weight: (B, 1, I, J, K) in [0, 1], see ``Solver``.
             step_done: called after each iteration.
-
-        Returns:
-            (B, 3, I, J, K) in voxels.
         """
         shape = fixed.shape[2:]
         coarse = [-(-n // self.control_spacing) for n in shape]
-        # Registration runs without gradients, training's validation in inference mode: neither may reach this far.
+        # Gradients are needed although registration disables them and validation runs in inference mode.
         with torch.inference_mode(False), torch.enable_grad():
             fixed, moving = fixed.clone().detach(), moving.clone().detach()
             trusts = [None if w is None else w.clone().detach() for w in (weight, moving_weight)]
@@ -77,7 +99,7 @@ class AdamRefinement:
             for _ in range(self.iterations):
                 smooth = gaussian_smooth(control, self.smoothing)
                 displacement = resize_displacement(smooth, shape)
-                # Without a gradient: the energy must not fall by moving to where nothing is trusted.
+                # Detached: the energy must not decrease by moving to untrusted voxels.
                 trust = total_weight(trusts[0], trusts[1], displacement.detach())
                 energy = feature_ssd(fixed, warp(moving, displacement), trust) + self.weight * diffusion_energy(smooth)
                 optimizer.zero_grad()
@@ -88,22 +110,20 @@ class AdamRefinement:
             return resize_displacement(gaussian_smooth(control.detach(), self.smoothing), shape)
 
 
-class AdamSolver:
-    """``AdamRefinement`` from no displacement, coarse to fine on a pyramid of averaged features.
+class AdamSolver(Solver):
+    """``AdamRefinement`` from zero displacement, coarse to fine on a pyramid of averaged features.
 
     Args:
-        refinement: runs on every level.
+        refinement: optimiser of every level.
         levels: pooling factors, coarse to fine.
 
     Raises:
-        ValueError: levels are not decreasing positive factors.
+        UserError: ``levels`` are not positive factors from coarse to fine.
     """
 
     def __init__(self, refinement: AdamRefinement, levels: Sequence[int] = (4, 2, 1)) -> None:
-        if not is_factors(levels):
-            raise ValueError(f"solver.levels={levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
         self.refinement = refinement
-        self.levels = list(levels)
+        self.levels = pooling_factors(levels)
 
     def __call__(
         self,
@@ -113,7 +133,6 @@ class AdamSolver:
         progress: Progress | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """See ``Solver``."""
         step_done = step_counter(self.refinement.iterations * len(self.levels), progress)
         displacement: Tensor | None = None
         for f, m, w, mw in weighted_pyramid(fixed, moving, weight, moving_weight, self.levels):

@@ -25,20 +25,20 @@ from mmreg_lightning.solvers.protocol import MIN_SIDE
 AffineKind = Literal["rigid", "similarity", "affine"]
 AFFINE_KINDS: tuple[AffineKind, ...] = get_args(AffineKind)
 MIN_OVERLAP = 0.25
-"""A transform that shows less than this share of the smaller of both images (or masks) is worse than every other."""
+"""A transform with less overlap than this share of the smaller image (or mask) has infinite cost."""
 MAX_VOXELS = 200_000
-"""Twelve parameters need no more: finer levels are left out when a coarser one can be used."""
+"""Finer levels are left out when a coarser one can be used: twelve parameters need no more voxels."""
 _DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Features and where they lie.
+    """Features with their position in the world.
 
     Attributes:
         features: (1, C, I, J, K).
-        inside: (1, 1, I, J, K) in [0, 1], the trust in each voxel.
-        grid: of the features.
+        inside: (1, 1, I, J, K) in [0, 1], trust in each voxel.
+        grid: grid of the features.
     """
 
     features: Tensor
@@ -53,21 +53,20 @@ class FeatureMap:
 class AffineRegistration:
     """Gauss-Newton steps on the parameters of a world affine, coarse to fine.
 
-    The Taylor step's normal equations of all voxels (``taylor_system`` without damping) are summed over the fixed
-    image for displacements of the form ``t + W (p - c)``, p in world mm and c the fixed image's centre, and solved
-    with a Levenberg-Marquardt damping. Voxels count less the larger their residual is (Cauchy's weights), because
-    features of two subjects agree only in part. W is antisymmetric for ``rigid``, has an equal diagonal besides for
-    ``similarity``, and is any matrix for ``affine``; it enters the transform by its matrix exponential, so a rigid
-    transform stays one.
+    The normal equations of ``taylor_system`` without damping are summed over the fixed image for displacements
+    ``t + W (p - c)``, p in world mm and c the fixed image's centre, and solved with Levenberg-Marquardt damping. Cauchy
+    weights reduce the influence of large residuals, because features of two subjects agree only in part. W is
+    antisymmetric for ``rigid``, antisymmetric plus a multiple of the identity for ``similarity``, and any matrix for
+    ``affine``. The transform contains the matrix exponential of W, so a rigid transform stays rigid.
 
     Args:
         kind: ``rigid``, ``similarity`` or ``affine``.
-        levels: pooling factors, coarse to fine; levels of less than four voxels a side are left out, and
-            those of more than ``MAX_VOXELS``.
-        iterations: largest number of steps a level.
+        levels: pooling factors, coarse to fine; levels of less than ``MIN_SIDE`` voxels a side or more than
+            ``MAX_VOXELS`` voxels are left out.
+        iterations: largest number of steps at each level.
 
     Raises:
-        UserError: an unknown kind, or a number that is not positive.
+        UserError: ``kind`` is unknown, or a number is not positive.
     """
 
     def __init__(self, kind: AffineKind = "affine", levels: Sequence[int] = (4, 2, 1), iterations: int = 30) -> None:
@@ -81,21 +80,17 @@ class AffineRegistration:
     def __call__(
         self, fixed: FeatureMap, moving: FeatureMap, starts: Sequence[NDArray[np.float64]]
     ) -> NDArray[np.float64]:
-        """The transform that aligns the features best.
+        """The transform of least cost, 4x4, world RAS mm of the fixed to world RAS mm of the moving image.
 
         Args:
-            fixed, moving: features of the two images, each on its own grid; the grids need nothing in common.
-            starts: 4x4 each, world RAS mm of the fixed to world RAS mm of the moving image; all are optimised on the
-                coarsest level, and the best one goes on.
-
-        Returns:
-            4x4, world RAS mm of the fixed to world RAS mm of the moving image.
+            fixed, moving: features of the two images, each on any grid.
+            starts: initial transforms; all are optimised at the coarsest level, and the best one at the finer levels.
         """
         candidates = [np.array(start, dtype=np.float64) for start in starts]
         for factor in self._usable(fixed.grid, moving.grid):
             level = fixed.pooled(factor), moving.pooled(factor)
-            # One scale for all starts, or a start with large residuals would make its own look small.
-            first = [_cost(*level, *_seen(*level, start), None) for start in candidates]
+            # One scale for all starts, so that their costs can be compared.
+            first = [_cost(*level, *_warped(*level, start), None) for start in candidates]
             scale = min((s for cost, s in first if cost < float("inf")), key=float, default=first[0][1])
             found = [self._descend(*level, candidate, scale) for candidate in candidates]
             candidates = [min(found, key=lambda one: one[1])[0]]
@@ -109,17 +104,17 @@ class AffineRegistration:
     def _descend(
         self, fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64], scale: Tensor
     ) -> tuple[NDArray[np.float64], float]:
-        """Steps on one level as long as one of the dampings improves the cost; the transform and its cost."""
+        """The transform and its cost after steps on one level, while one of the dampings reduces the cost."""
         center = fixed.grid.center
         to_voxels = torch.from_numpy(np.linalg.inv(fixed.grid.affine[:3, :3]))
         points = torch.from_numpy(
             transform_points(fixed.grid.affine, identity_grid(fixed.grid.shape)[0].flatten(1).T.double().numpy())
             - center
         )
-        # Columns of a voxel's displacement by the parameters: (N, 3, P), voxels.
+        # Derivatives of each voxel's displacement with respect to the parameters: (N, 3, P), voxels.
         homogeneous = torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], dim=1)
         design = torch.einsum("vw,pwh,nh->nvp", to_voxels, self.basis, homogeneous).float().to(fixed.features)
-        warped, weight = _seen(fixed, moving, transform)
+        warped, weight = _warped(fixed, moving, transform)
         cost, _ = _cost(fixed, moving, warped, weight, scale)
         for _ in range(self.iterations):
             residual = (fixed.features - warped).square().sum(1, keepdim=True)
@@ -130,7 +125,7 @@ class AffineRegistration:
                 damped = normal + damping * np.diag(np.diag(normal))
                 step: NDArray[np.float64] = np.linalg.lstsq(damped, gradient, rcond=None)[0].astype(np.float64)
                 trial = transform @ self._increment(step, center)
-                trial_warped, trial_weight = _seen(fixed, moving, trial)
+                trial_warped, trial_weight = _warped(fixed, moving, trial)
                 trial_cost, _ = _cost(fixed, moving, trial_warped, trial_weight, scale)
                 if trial_cost < cost:
                     break
@@ -152,19 +147,19 @@ class AffineRegistration:
 
 
 def _basis(kind: AffineKind) -> NDArray[np.float64]:
-    """(P, 3, 4): the displacement (W | t) that each parameter stands for; translations last."""
+    """(P, 3, 4): the displacement (W | t) of each parameter; translations last."""
     translations = [np.concatenate([np.zeros((3, 3)), column[:, None]], axis=1) for column in np.eye(3)]
     if kind == "affine":
         linear = [np.outer(a, b) for a in np.eye(3) for b in np.eye(3)]
     else:
         linear = [np.outer(np.eye(3)[a], np.eye(3)[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
         linear = [one - one.T for one in linear] + ([np.eye(3)] if kind == "similarity" else [])
-    # A hundred millimetres from the centre a parameter of 1 moves by 100 mm: unit steps of all are comparable.
+    # Scaled so that unit steps of all parameters move a point 100 mm from the centre by about 1 mm.
     return np.stack([np.concatenate([w / 100, np.zeros((3, 1))], axis=1) for w in linear] + translations)
 
 
-def _seen(fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
-    """Moving features on the fixed grid, and the trust in each voxel of both."""
+def _warped(fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    """Moving features warped to the fixed grid, and the product of both trusts."""
     to_cube = (
         moving.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE)
         @ transform
@@ -178,9 +173,9 @@ def _seen(fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64])
 def _cost(
     fixed: FeatureMap, moving: FeatureMap, warped: Tensor, weight: Tensor, scale: Tensor | None
 ) -> tuple[float, Tensor]:
-    """Mean of Cauchy's function of the residual over the trusted voxels, and its scale (the mean when None).
+    """Weighted mean of Cauchy's function of the residual, and its scale (by default the mean residual).
 
-    Infinite where too little is seen, see ``MIN_OVERLAP``: by volume, because a mask may leave little of either image.
+    Infinite where the overlap, measured by volume, is below ``MIN_OVERLAP``.
     """
     residual = (fixed.features - warped).square().sum(1, keepdim=True)
     total = weight.sum()

@@ -1,4 +1,4 @@
-"""Discrete search by coupled convex optimisation, then instance optimisation (ConvexAdam)."""
+"""Discrete search by coupled convex optimisation, followed by instance optimisation (ConvexAdam)."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from mmreg_lightning.functional.correlation import COUPLING, correlation_volume,
 from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.adam import AdamRefinement
-from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, crop, step_counter
+from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, Solver, crop, step_counter
 
 CONSISTENCY_ROUNDS = 15
 
 
-class ConvexAdamSolver:
+class ConvexAdamSolver(Solver):
     """Finds large displacements by an exhaustive search on coarse features, and refines them by Adam.
 
-    H. Siebert, C. Grossbroehmer, L. Hansen, M. P. Heinrich, *ConvexAdam*, IEEE Trans. Med. Imaging 2024. The search
-    runs in both directions and the two fields are made inverse to each other; the coarse field is then carried to
-    the features' grid, values included. The convexAdam package is a peer of the benchmark; its own functions are not
-    used here, because they know no masks and importing them turns off all of Python's warnings.
+    The search runs in both directions, and the two fields are made inverse to each other. The functions of the
+    convexAdam package do not support masks, and importing them disables all Python warnings.
+
+    Source: Siebert, Grossbroehmer, Hansen and Heinrich, *ConvexAdam*, IEEE Trans. Med. Imaging 2024.
 
     Args:
-        refinement: on the features' own grid.
-        grid_spacing: voxels of the features to one of the search grid, along each axis.
-        radius: of the search, in voxels of the search grid.
-        coupling: factor on the weights that draw search and smoothing together; the larger, the smoother the field.
+        refinement: optimiser on the features' own grid.
+        grid_spacing: feature voxels to one voxel of the search grid, along each axis.
+        radius: largest displacement of the search along an axis, in voxels of the search grid.
+        coupling: factor of the coupling weights; a larger one gives a smoother field.
 
     Raises:
-        UserError: a value outside its range.
+        UserError: a value is outside its range.
     """
 
     def __init__(
@@ -87,11 +87,8 @@ class ConvexAdamSolver:
 def _consistent(forward: Tensor, backward: Tensor) -> Tensor:
     """The forward one of two (1, 3, I, J, K) fields in voxels after both were made inverse to each other.
 
-    Each round halves a field's difference to the other one's inverse, both taken from the round before.
+    Each round halves the difference of each field to the inverse of the other one.
     """
     for _ in range(CONSISTENCY_ROUNDS):
-        forward, backward = (
-            0.5 * (forward - warp(backward, forward)),
-            0.5 * (backward - warp(forward, backward)),
-        )
+        forward, backward = 0.5 * (forward - warp(backward, forward)), 0.5 * (backward - warp(forward, backward))
     return forward

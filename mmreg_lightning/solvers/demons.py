@@ -13,29 +13,30 @@ from mmreg_lightning.functional.resize import carried_displacement
 from mmreg_lightning.solvers.protocol import (
     MIN_SIDE,
     Progress,
+    Solver,
     crop,
-    is_factors,
+    pooling_factors,
     step_counter,
     total_weight,
     weighted_pyramid,
 )
 
-_LOOK_EVERY = 5  # iterations
+_CHECK_EVERY = 5  # iterations
 
 
-class DemonsSolver:
+class DemonsSolver(Solver):
     """Iterates the regularised Taylor step on a pyramid of averaged features.
 
     Args:
-        step: the regularised step; the same one that training unrolls.
+        step: the regularised step.
         levels: pooling factors, coarse to fine.
-        iterations: at most, for each level, or one number for all.
-        tolerance: a level ends when an iteration changes the displacement by less than this, in voxels of the level
-            (root mean square over all voxels), which every fifth iteration looks at; 0 takes all iterations.
+        iterations: largest number of iterations, one for all levels or one for each.
+        tolerance: a level ends when an iteration changes the displacement by less than this root mean square over all
+            voxels, in voxels of the level; checked in every fifth iteration. 0 takes all iterations.
 
     Raises:
-        ValueError: levels are not decreasing positive factors, there is not one iteration count a level, or the
-            tolerance is negative.
+        UserError: ``levels`` are not positive factors from coarse to fine, there is not one iteration count for each
+            level, or a value is negative.
     """
 
     def __init__(
@@ -47,15 +48,10 @@ class DemonsSolver:
     ) -> None:
         self.step = step
         self.tolerance = non_negative("solver.tolerance", tolerance)
-        if not is_factors(levels):
-            raise ValueError(f"solver.levels={levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
-        self.levels = list(levels)
-        several = isinstance(iterations, Sequence) and all(isinstance(count, int) for count in iterations)
-        if not several and not isinstance(iterations, int):
-            raise ValueError(f"solver.iterations={iterations}: must be a whole number, or one for each level")
-        counts = [iterations] * len(self.levels) if isinstance(iterations, int) else list(iterations)
-        if len(counts) != len(self.levels) or min(counts) < 0:
-            raise ValueError(f"solver.iterations={counts}: must be one count, or one for each of {self.levels}")
+        self.levels = pooling_factors(levels)
+        counts = list(iterations) if isinstance(iterations, Sequence) else [iterations] * len(self.levels)
+        if len(counts) != len(self.levels) or not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise UserError(f"solver.iterations={iterations}: must be a whole number, or one for each level")
         self.iterations = counts
 
     @torch.no_grad()
@@ -89,8 +85,8 @@ class DemonsSolver:
                     before, trust = displacement, total_weight(w, mw, displacement)
                     update = self.step.update(f, m, displacement, weight=trust)
                     displacement = self.step.advance(displacement, update)
-                    # Not every time: on a GPU each look waits for all that was asked of it before.
-                    if iteration % _LOOK_EVERY == _LOOK_EVERY - 1:
+                    # Not in every iteration: on a GPU the check waits for all queued work.
+                    if iteration % _CHECK_EVERY == _CHECK_EVERY - 1:
                         moves = bool((displacement - before).square().sum(1).mean().sqrt() >= self.tolerance)
                 step_done()
         assert displacement is not None

@@ -1,4 +1,4 @@
-"""What every solver offers: it takes the maps of any feature family."""
+"""The solver protocol, and what the solvers share: pyramid levels, weights and progress."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Protocol
 
 from torch import Tensor
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.resize import pyramid, resize_displacement
 from mmreg_lightning.functional.warp import warp
 
 Progress = Callable[[int, int], None]
-"""Called with (iterations done, iterations in all)."""
+"""Called with (iterations done, total iterations)."""
 MIN_SIDE = 4  # voxels: below this a central difference sees mostly borders
 
 
@@ -27,23 +28,19 @@ class Solver(Protocol):
         progress: Progress | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """Register features.
+        """The displacement from fixed to moving, (B, 3, I, J, K) in voxels.
 
         Args:
             fixed, moving: (B, C, I, J, K) on one common grid.
             weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the fixed features.
-            progress: told of each iteration.
-            moving_weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the moving features; it moves with
-                them.
-
-        Returns:
-            (B, 3, I, J, K) in voxels of that grid, fixed to moving.
+            progress: called after each iteration.
+            moving_weight: (B, 1, I, J, K) in [0, 1], the trust in each voxel of the moving features, not warped.
         """
         ...
 
 
 def step_counter(total: int, progress: Progress | None) -> Callable[[], None]:
-    """What a solver calls after each iteration: it tells ``progress`` how many of ``total`` are done."""
+    """A function that a solver calls after each of ``total`` iterations to report to ``progress``."""
     done = itertools.count(1)
 
     def step_done() -> None:
@@ -54,12 +51,7 @@ def step_counter(total: int, progress: Progress | None) -> Callable[[], None]:
 
 
 def total_weight(weight: Tensor | None, moving_weight: Tensor | None, displacement: Tensor) -> Tensor | None:
-    """Trust in each place of the fixed features under a displacement, from that in both images; None is 1 everywhere.
-
-    Args:
-        weight, moving_weight: (B, 1, I, J, K), see ``Solver``.
-        displacement: (B, 3, I, J, K) in voxels.
-    """
+    """Product of the fixed and the warped moving weight of ``Solver``, (B, 1, I, J, K); None is 1 everywhere."""
     if moving_weight is None:
         return weight
     warped = warp(moving_weight, displacement)
@@ -69,30 +61,32 @@ def total_weight(weight: Tensor | None, moving_weight: Tensor | None, displaceme
 def weighted_pyramid(
     fixed: Tensor, moving: Tensor, weight: Tensor | None, moving_weight: Tensor | None, factors: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
-    """Features and weights at each level of a pyramid; see ``Solver`` and ``pyramid``."""
+    """Fixed and moving features and their weights at each level of ``pyramid``."""
     given = [x for x in (weight, moving_weight) if x is not None]
     for f, m, *weights in pyramid((fixed, moving, *given), factors):
         rest = iter(weights)
         yield f, m, None if weight is None else next(rest), None if moving_weight is None else next(rest)
 
 
-def is_factors(levels: object) -> bool:
-    """Whether ``levels`` are positive whole pooling factors from coarse to fine, at least one."""
-    if not isinstance(levels, Sequence) or not levels or not all(isinstance(factor, int) for factor in levels):
-        return False
-    return min(levels) >= 1 and sorted(levels, reverse=True) == list(levels)
+def pooling_factors(levels: Sequence[int]) -> list[int]:
+    """The pooling factors of a pyramid, as a list.
+
+    Raises:
+        UserError: ``levels`` is empty, or not positive whole numbers from coarse to fine.
+    """
+    usable = isinstance(levels, Sequence) and all(isinstance(factor, int) and factor >= 1 for factor in levels)
+    if not usable or not levels or sorted(levels, reverse=True) != list(levels):
+        raise UserError(f"solver.levels={levels}: must be pooling factors from coarse to fine, as [4, 2, 1]")
+    return list(levels)
 
 
 def crop(displacement: Tensor, factor: int, shape: Sequence[int]) -> Tensor:
-    """The displacement of a pyramid's last level on the grid that the pyramid was built from.
+    """The displacement of a pyramid level on the pyramid's own grid, (B, 3, I, J, K) in voxels of that grid.
 
     Args:
-        displacement: (B, 3, i, j, k) in voxels of that level, which covers the grid lengthened at its ends.
-        factor: of that level.
-        shape: (I, J, K) of the grid.
-
-    Returns:
-        (B, 3, I, J, K) in voxels of the grid.
+        displacement: (B, 3, i, j, k) in voxels of the level, whose grid may be longer than the pyramid's.
+        factor: pooling factor of the level.
+        shape: (I, J, K) of the pyramid's grid.
     """
     full = resize_displacement(displacement, [n * factor for n in displacement.shape[2:]])
     return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()

@@ -1,4 +1,4 @@
-"""The model's file, its refusals, and the sentence that it leads to."""
+"""Logistic regression, and the model's fit, file and refusals."""
 
 from __future__ import annotations
 
@@ -6,32 +6,18 @@ import json
 
 import numpy as np
 import pytest
-import torch
+from confidence_model import SETTING, model
 
-from mmreg_lightning.confidence.assess import assess
-from mmreg_lightning.confidence.cues import Cues
-from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration, fit_cases, fit_places, read_confidence
+from mmreg_lightning.confidence.model import (
+    check_calibration,
+    fit_cases,
+    fit_logistic,
+    fit_places,
+    logit,
+    read_confidence,
+    sigmoid,
+)
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.volume import Volume
-
-SETTING = {"spacing_mm": 4.0, "solver": {"iterations": 3}}
-
-
-def model(**changes):
-    # Only the first cue counts: right where it is below 0.
-    values = {
-        "mean": [0.0] * 5,
-        "scale": [1.0] * 5,
-        "local": [0.0, -4.0, 0.0, 0.0, 0.0, 0.0],
-        "case": [0.0, 1.0],
-        "tolerance_mm": 8.0,
-        "low": 0.6,
-        "checkpoint_sha256": None,
-        "setting": SETTING,
-        "calibrated_on": {},
-    }
-    return ConfidenceModel(**{**values, **changes})
 
 
 def test_file_and_back(tmp_path):
@@ -75,37 +61,34 @@ def test_fits_find_what_was_put_in():
     assert fit_cases(mean_local, dice) == pytest.approx([-1, 1.5], abs=0.05)
 
 
-def cues(bad):
-    maps = torch.full((1, 5, 8, 8, 8), -1.0)
-    maps[0, 0][bad] = 1.0
-    return Cues(maps, torch.ones(1, 1, 8, 8, 8))
+def test_known_parameters_are_recovered():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40000, 2))
+    p = sigmoid(0.5 + x @ [1.2, -0.7])
+    events = (rng.random(40000) < p).astype(float)
+    assert fit_logistic(x, events) == pytest.approx([0.5, 1.2, -0.7], abs=0.06)
+    # Shares carry no noise; the ridge of a thousandth is all that remains.
+    assert fit_logistic(x, p) == pytest.approx([0.5, 1.2, -0.7], abs=0.02)
 
 
-def test_a_wrong_region_is_named_by_its_place():
-    features = Grid((8, 8, 8), np.array([[8.0, 0, 0, -60], [0, 8, 0, 10], [0, 0, 8, 0], [0, 0, 0, 1]]))
-    fixed = Volume(torch.zeros(1, 16, 16, 16), Grid((16, 16, 16), features.affine @ np.diag([0.5, 0.5, 0.5, 1])))
-    bad = torch.zeros(8, 8, 8, dtype=torch.bool)
-    bad[1, 2:6, 2:6], bad[7, 7, 7] = True, True  # 16 voxels, and a smaller region
-    found = assess(model(), cues(bad), features, fixed)
-    assert found.doubtful == pytest.approx(17 / 512)
-    assert found.position[0] == -52 and 26 <= found.position[1] <= 50
-    assert tuple(found.volume.data.shape) == (1, 16, 16, 16)
-    p = 1 / (1 + np.exp(-4.0))
-    share = p * 495 / 512 + (1 - p) * 17 / 512
-    assert found.case == pytest.approx(share, abs=1e-4)
-    assert not found.low and found.sentence() is None
-    low = assess(model(low=0.99), cues(bad), features, fixed)
-    assert low.low
-    assert low.sentence().startswith(
-        "this registration is likely wrong here: 3 % of what there is to align is probably"
+def test_without_inputs_that_tell_anything_it_is_the_mean():
+    b = fit_logistic(np.zeros((10, 1)), np.array([1.0] * 3 + [0.0] * 7))
+    assert sigmoid(b[0]) == pytest.approx(0.3) and b[1] == 0
+
+
+def test_weights_count_as_repetitions():
+    x, y = np.array([[0.0], [1.0], [2.0], [1.0]]), np.array([0.0, 1.0, 1.0, 0.0])
+    assert fit_logistic(x, y, np.array([2.0, 1, 1, 1])) == pytest.approx(
+        fit_logistic(np.vstack([x, x[:1]]), np.append(y, y[0])), abs=1e-6
     )
-    assert "about (L 52, A " in low.sentence() and "below 0.99" in low.sentence()
-    assert low.metrics()["confidence_low"] and low.metrics()["doubtful_percent"] == pytest.approx(100 * 17 / 512)
 
 
-def test_nothing_doubtful_has_no_place():
-    features = Grid((8, 8, 8), np.eye(4))
-    found = assess(
-        model(), cues(torch.zeros(8, 8, 8, dtype=torch.bool)), features, Volume(torch.zeros(1, 8, 8, 8), features)
-    )
-    assert found.position is None and found.doubtful == 0
+def test_separable_classes_stay_finite():
+    b = fit_logistic(np.array([[-1.0], [1.0]]), np.array([0.0, 1.0]))
+    assert np.isfinite(b).all() and b[1] > 1
+
+
+def test_logit_inverts_sigmoid():
+    assert logit(sigmoid(np.array([-3.0, 0, 2]))) == pytest.approx([-3, 0, 2])
+    with pytest.raises(ValueError, match="no cases"):
+        fit_logistic(np.zeros((0, 2)), np.zeros(0))

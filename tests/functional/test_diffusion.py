@@ -111,5 +111,5 @@ def test_bad_numbers(lam, iterations):
 
 def test_bad_shapes():
     system, rhs, displacement = problem()
-    with pytest.raises(UserError, match="not \\(1, 5, 4, 4, 4\\)"):
+    with pytest.raises(ValueError, match="not \\(1, 5, 4, 4, 4\\)"):
         diffusion_solve(system[:, :5], rhs, displacement, 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import normalise_intensity
 
 
@@ -44,5 +45,5 @@ def test_no_contrast_between_the_percentiles_stays_finite():
     ],
 )
 def test_unusable_recipe(recipe):
-    with pytest.raises(ValueError, match="intensity recipe"):
+    with pytest.raises(UserError, match="intensity recipe"):
         normalise_intensity(torch.rand(5), recipe)

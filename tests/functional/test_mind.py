@@ -86,7 +86,7 @@ def test_equals_convexadam(radius, dilation, double_by_default):
 
 @pytest.mark.parametrize("shape", [(1, 2, 6, 6, 6), (1, 6, 6, 6)])
 def test_bad_shape(shape):
-    with pytest.raises(UserError, match="shape"):
+    with pytest.raises(ValueError, match="shape"):
         mind_ssc(torch.zeros(shape))
 
 

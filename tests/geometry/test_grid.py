@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import Frame, transform_points
 from mmreg_lightning.geometry.grid import Grid
 
@@ -70,7 +71,7 @@ def test_resampled_to_its_own_float32_spacing_is_itself() -> None:
 
 @pytest.mark.parametrize("spacing", [0, -1, float("nan")])
 def test_resampled_refuses_a_spacing_that_is_not_positive(grid: Grid, spacing: float) -> None:
-    with pytest.raises(ValueError, match="spacing must be positive"):
+    with pytest.raises(UserError, match=f"spacing={spacing}: must be positive"):
         grid.resampled(spacing)
 
 

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.geometry.moments import center_of_mass, moments_translation
-from mmreg_lightning.geometry.transform import then_affine, warp_volume
+from mmreg_lightning.geometry.transform import then_affine, vote_labels, warp_volume
 from mmreg_lightning.geometry.volume import Volume
 
 
@@ -81,21 +79,13 @@ def test_identity_changes_no_bit(fixed: Grid) -> None:
     assert torch.equal(then_affine(u, fixed, np.eye(4)), u)
 
 
-def test_center_of_mass_is_in_the_world(fixed: Grid) -> None:
-    data = torch.zeros(1, *fixed.shape)
-    data[0, 1, 2, 3] = 1
-    data[0, 4, 2, 3] = 2
-    # Voxel (3, 2, 3) -> (7, 2, 6.5) mm
-    assert np.allclose(center_of_mass(Volume(data, fixed)), [7, 2, 6.5])
-
-
-def test_moments_lead_from_the_fixed_to_the_moving_image(fixed: Grid, moving: Grid) -> None:
-    ones = [Volume(torch.ones(1, *grid.shape), grid) for grid in (fixed, moving)]
-    matrix = moments_translation(*ones)
-    assert np.allclose(matrix[:3, :3], np.eye(3))
-    assert np.allclose(matrix[:3, 3], moving.center - fixed.center, atol=1e-6)
-
-
-def test_an_empty_image_has_no_centre_of_mass(fixed: Grid) -> None:
-    with pytest.raises(UserError, match="no centre of mass"):
-        center_of_mass(Volume(torch.zeros(1, *fixed.shape), fixed))
+def test_a_vote_places_surfaces_between_voxels() -> None:
+    grid = Grid((12, 6, 6), np.eye(4))
+    data = torch.zeros(1, 12, 6, 6, dtype=torch.int64)
+    data[0, :5], data[0, 5:9] = 70_001, 3
+    coarse = Grid((4, 6, 6), np.diag([3.0, 1, 1, 1]))  # voxels at 0, 3, 6 and 9 mm
+    u = torch.zeros(1, 3, 4, 6, 6)
+    u[:, 0] = 1.4 / 3  # 1.4, 4.4, 7.4 and 10.4 mm: the border lies at 4.5
+    voted = vote_labels(Volume(data, grid), u, coarse).data
+    assert voted.dtype == torch.int64
+    assert voted[0, :, 2, 2].tolist() == [70_001, 70_001, 3, 0]

@@ -119,6 +119,6 @@ def test_a_checkpoint_that_is_none(tmp_path: Path, content: bytes | None) -> Non
     path = tmp_path / "x.ckpt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"--checkpoint .*x\.ckpt: ") as error:
+    with pytest.raises(UserError, match=r"checkpoint=.*x\.ckpt: ") as error:
         resolve(Options(path))
     assert "\n" not in str(error.value)

@@ -101,7 +101,7 @@ def test_progress_counts_every_iteration():
     ("levels", "iterations"), [((), 5), ((1, 2), 5), ((2, 0), 5), ((2, 1), (5,)), ((2, 1), (5, -1))], ids=str
 )
 def test_unusable_pyramid(levels, iterations):
-    with pytest.raises(ValueError, match="solver"):
+    with pytest.raises(UserError, match="solver"):
         solver(levels, iterations)
 
 

@@ -9,8 +9,12 @@ from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.registration.families import family_of_config
 from mmreg_lightning.registration.settings import solver_config
 from mmreg_lightning.solvers.protocol import Solver
+
+FAMILY = family_of_config("mind_ssc")  # without a checkpoint: the shipped step
+
 
 NAMES = ("demons", "adam", "convex_adam")
 INSIDE = (..., slice(8, -8), slice(8, -8), slice(8, -8))
@@ -18,7 +22,7 @@ INSIDE = (..., slice(8, -8), slice(8, -8), slice(8, -8))
 
 def build(name: str, *overrides: str) -> Solver:
     """A shipped solver, with the step's noise floor for clean features."""
-    config = solver_config(name, None, ["solver.step.alpha=0.05"] if name == "demons" else [])
+    config = solver_config(name, FAMILY, ["solver.step.alpha=0.05"] if name == "demons" else [])
     for override in overrides:
         key, value = override.split("=")
         node = config
