@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from mmreg_lightning.cli._app import plain, progress_bar, run, run_hydra
-from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.cli._app import progress_bar, run, run_hydra
+from mmreg_lightning.config import CONF_DIR, read_config
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,10 +32,11 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     from mmreg_lightning.benchmark.plan import make_plan
     from mmreg_lightning.benchmark.report import write_results
     from mmreg_lightning.benchmark.runner import run_plan
+    from mmreg_lightning.benchmark.schema import BenchmarkConfig
     from mmreg_lightning.files import ensure_output_dir
     from mmreg_lightning.reporting.pages import markdown_table
 
-    settings = plain(config)
+    settings = read_config(config, BenchmarkConfig)
     if settings.get("robustness") is not None:
         return _robustness(settings)
     plan = make_plan(settings)
@@ -90,7 +91,7 @@ def main(config: DictConfig) -> None:
 
 def entry() -> None:
     """Console script."""
-    run_hydra(main, benchmark)
+    run_hydra(main)
 
 
 if __name__ == "__main__":

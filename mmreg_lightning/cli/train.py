@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from mmreg_lightning.cli._app import plain, run, run_hydra
-from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.cli._app import run, run_hydra
+from mmreg_lightning.config import CONF_DIR, read_config
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.training.last_steps import save_last_steps
@@ -78,6 +78,7 @@ def train(config: DictConfig) -> dict[str, float]:
     from mmreg_lightning.config import instantiate
     from mmreg_lightning.runtime import resolve_precision
     from mmreg_lightning.training.module import DescentModule
+    from mmreg_lightning.training.schema import TrainConfig
     from mmreg_lightning.training.tracking.description import describe, summarise
     from mmreg_lightning.training.tracking.identity import identified
     from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
@@ -89,9 +90,7 @@ def train(config: DictConfig) -> dict[str, float]:
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
-    settings = plain(config)
-    if not isinstance(settings["seed"], int):
-        raise UserError(f"seed={settings['seed']}: must be a whole number")
+    settings = read_config(config, TrainConfig)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = instantiate(settings["data"])
     if settings["features"].get("self_similarity"):
@@ -162,7 +161,9 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     Returns:
         The last validation's metrics; none of a run that failed.
     """
-    settings = plain(config)
+    from mmreg_lightning.training.schema import TrainConfig
+
+    settings = read_config(config, TrainConfig)
     sweep = sweep_folder()
     assert sweep is not None, "main asks first"
     known = finished_run(sweep, fingerprint(settings))
@@ -281,4 +282,8 @@ def main(config: DictConfig) -> float | None:
 
 def entry() -> None:
     """Console script."""
-    run_hydra(main, train)
+    run_hydra(main)
+
+
+if __name__ == "__main__":
+    entry()
