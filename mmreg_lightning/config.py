@@ -86,22 +86,37 @@ def read_config(config: DictConfig, schema: type) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    content: Any = OmegaConf.to_container(config)
-    elsewhere = [key for key, _ in _walk(content)]
-    whole = check_keys(config, schema, elsewhere=elsewhere)
+    whole = check_keys(config, schema, elsewhere=[key for key, _ in _walk(OmegaConf.to_container(config))])
     try:
-        for where, node in _walk(content):
-            if isinstance(node, dict) and "_target_" in node:
-                target = OmegaConf.select(config, f"{where}._target_")
-                arguments = arguments_of(_imported(f"{where}._target_", target))
-                if arguments is not None:
-                    check_keys(node, arguments, where, elsewhere)
+        check_targets(config)
         # Of the merged one first: there are keys that the configuration lacks.
         OmegaConf.to_container(whole, resolve=True, throw_on_missing=True)
         container: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise _unresolved(error) from error
     return container
+
+
+def check_targets(config: DictConfig, where: str = "") -> None:
+    """Check the keys beside every ``_target_`` of a configuration, which must be arguments of the target.
+
+    Args:
+        config: with references or without.
+        where: dotted key of it, for messages.
+
+    Raises:
+        UserError: a key is unknown, or a target cannot be imported.
+    """
+    from omegaconf import OmegaConf
+
+    content = OmegaConf.to_container(config)
+    elsewhere = [key for key, _ in _walk(content)]
+    for own, node in _walk(content):
+        if isinstance(node, dict) and "_target_" in node:
+            key = f"{where}.{own}" if where else own
+            arguments = arguments_of(_imported(f"{key}._target_", OmegaConf.select(config, f"{own}._target_")))
+            if arguments is not None:
+                check_keys(node, arguments, key, elsewhere)
 
 
 def check_keys(config: Any, schema: type, where: str = "", elsewhere: Sequence[str] = ()) -> DictConfig:
@@ -129,11 +144,12 @@ def check_keys(config: Any, schema: type, where: str = "", elsewhere: Sequence[s
         if isinstance(error, ValidationError):
             raise UserError(_wrong_value(key, error)) from error
         if key in _GLOBAL_GROUPS:
-            why = f"the file that {key}=NAME names lacks its first line, '# @package _global_'"
-        else:
-            assert error.parent_node is not None, "the part of the schema that lacks the key"
-            why = f"did you mean {_nearest(key, list(error.parent_node), elsewhere)}?"
-        raise UserError(f"{key}: there is no such setting, {why}") from error
+            raise UserError(
+                f"{key}: the keys of the file that {key}=NAME names landed under '{key}.', where they set nothing, "
+                "because it lacks the line '# @package _global_' at its top"
+            ) from error
+        assert error.parent_node is not None, "the part of the schema that lacks the key"
+        raise unknown_key(key, list(error.parent_node), elsewhere) from error
     except OmegaConfBaseException as error:
         raise _unresolved(error) from error
 
@@ -195,17 +211,24 @@ def _walk(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
         yield from _walk(value, key)
 
 
-def _nearest(key: str, siblings: Sequence[str], elsewhere: Sequence[str]) -> str:
-    """The known key that an unknown one most likely stands for, dotted."""
+def unknown_key(key: str, siblings: Sequence[str], elsewhere: Sequence[str] = ()) -> UserError:
+    """The error that names an unknown key and the known one that it most likely stands for.
+
+    Args:
+        key: dotted.
+        siblings: names that are known in its place, at least one.
+        elsewhere: dotted keys of other places.
+    """
     parent, _, name = key.rpartition(".")
     near = difflib.get_close_matches(name, siblings, 1)
-    if not near:
-        last = {known.rpartition(".")[2]: known for known in elsewhere if not f"{known}.".startswith(f"{key}.")}
-        namesake = difflib.get_close_matches(name, last, 1)
-        if namesake:
-            return last[namesake[0]]
-        near = difflib.get_close_matches(name, siblings, 1, cutoff=0)
-    return f"{parent}.{near[0]}" if parent else near[0]
+    last = {known.rpartition(".")[2]: known for known in elsewhere if not f"{known}.".startswith(f"{key}.")}
+    namesake = difflib.get_close_matches(name, last, 1)
+    if namesake and not near:
+        meant = last[namesake[0]]
+    else:
+        near = near or difflib.get_close_matches(name, siblings, 1, cutoff=0)
+        meant = f"{parent}.{near[0]}" if parent else near[0]
+    return UserError(f"{key}: there is no such setting, did you mean {meant}?")
 
 
 def _wrong_value(key: str, error: ValidationError) -> str:

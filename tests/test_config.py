@@ -107,8 +107,8 @@ def test_values_stay_as_they_are_and_references_are_resolved():
         ({"built": {"_target_": "math.pi"}}, "built._target_=math.pi: must be a class or function"),
         (
             {"experiment": {"part": {"speed": 2}}},
-            "experiment: there is no such setting, the file that experiment=NAME names lacks its first line, "
-            "'# @package _global_'",
+            "experiment: the keys of the file that experiment=NAME names landed under 'experiment.', where they set "
+            "nothing, because it lacks the line '# @package _global_' at its top",
         ),
     ],
 )

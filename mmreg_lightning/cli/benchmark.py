@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 
 from mmreg_lightning.cli._app import progress_bar, run, run_hydra
-from mmreg_lightning.config import CONF_DIR, read_config
+from mmreg_lightning.config import CONF_DIR
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -32,11 +32,11 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     from mmreg_lightning.benchmark.plan import make_plan
     from mmreg_lightning.benchmark.report import write_results
     from mmreg_lightning.benchmark.runner import run_plan
-    from mmreg_lightning.benchmark.schema import BenchmarkConfig
+    from mmreg_lightning.benchmark.schema import read_benchmark
     from mmreg_lightning.files import ensure_output_dir
     from mmreg_lightning.reporting.pages import markdown_table
 
-    settings = read_config(config, BenchmarkConfig)
+    settings = read_benchmark(config)
     if settings.get("robustness") is not None:
         return _robustness(settings)
     plan = make_plan(settings)

@@ -143,7 +143,7 @@ def test_an_experiment_without_its_first_line(call, tmp_path):
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("training: {warmup: 0}\n")
     code, out, err = call("--config-dir=conf", "experiment=mine")
     assert (code, out) == (2, "") and err.count("\n") == 1
-    assert "the file that experiment=NAME names lacks its first line, '# @package _global_'" in err
+    assert "landed under 'experiment.'" in err and "it lacks the line '# @package _global_' at its top" in err
 
 
 @pytest.mark.parametrize("override", ["+training.warm_up=0.1", "+data.normalisation.CT.hi=300", "+training.warmup=0.1"])
