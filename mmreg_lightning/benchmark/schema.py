@@ -128,7 +128,7 @@ def _check_settings(where: str, keys: Iterable[str], known: Mapping[str, Mapping
     for key in keys:
         part = key.partition(".")[0]
         if part not in known:
-            raise unknown_key(f"{where}.{key}", [*known])
+            raise unknown_key(f"{where}.{part}", [*known])
         config = OmegaConf.create({part: known[part]})
         if known[part] is not None:
             OmegaConf.update(config, key, None)

@@ -84,7 +84,9 @@ def test_a_slip_in_a_setting_to_try_names_what_was_meant(override, meant):
     ],
 )
 def test_a_setting_that_no_part_of_a_method_would_read(override):
-    with pytest.raises(UserError, match="there is no such setting"):
+    with pytest.raises(
+        UserError, match=r"^[a-z_.]+: there is no such setting, did you mean [a-z_.]+\.(solver|features|spacing)\?$"
+    ):
         read("experiment=robustness", f"++{override}")
 
 
