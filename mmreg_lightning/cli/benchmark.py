@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from mmreg_lightning.cli._app import plain, progress_bar, run, run_hydra
+from mmreg_lightning.cli._app import progress_bar, run, run_hydra
 from mmreg_lightning.config import CONF_DIR
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
         UserError: the configuration cannot be used, or the folder holds another benchmark.
     """
     from mmreg_lightning.benchmark.run import run_benchmark, run_robustness_benchmark
+    from mmreg_lightning.benchmark.schema import read_benchmark
 
-    settings = plain(config)
+    settings = read_benchmark(config)
     command = shlex.join(["mmreg-benchmark", *sys.argv[1:]])
     run_one = run_benchmark if settings.get("robustness") is None else run_robustness_benchmark
     with progress_bar("benchmark") as update:
@@ -43,7 +44,7 @@ def main(config: DictConfig) -> None:
 
 def entry() -> None:
     """Console script."""
-    run_hydra(main, benchmark)
+    run_hydra(main)
 
 
 if __name__ == "__main__":

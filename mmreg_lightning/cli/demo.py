@@ -58,8 +58,8 @@ def _train(data: Path, out: Path) -> Path:
     import torch
     from hydra import compose, initialize_config_dir
 
-    from mmreg_lightning.cli.train import train
     from mmreg_lightning.config import CONF_DIR
+    from mmreg_lightning.training.run import train
 
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose(

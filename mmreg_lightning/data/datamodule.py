@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mmreg_lightning.config import arguments_of
 from mmreg_lightning.data.augmentation import build_augmentation
 from mmreg_lightning.data.cache import PreprocessingCache
 from mmreg_lightning.data.epoch_sampler import EpochSampler
@@ -20,7 +21,7 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
+from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
 
 class ValidationPairs(Dataset[dict[str, Tensor | str]]):
@@ -87,6 +88,11 @@ class RegistrationDataModule(pl.LightningDataModule):
             modality has no recipe, an organ is unknown, or a pair is not of the data set's two modalities in their
             roles.
     """
+
+    config_mappings: ClassVar[Mapping[str, Any]] = {
+        "normalisation": dict[str, RecipeConfig],
+        "augmentation": arguments_of(build_augmentation) | None,  # type: ignore[operator]
+    }
 
     def __init__(
         self,

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import MISSING, OmegaConf
 
+from mmreg_lightning.config import check_keys
 from mmreg_lightning.data import perturbations as change
 from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.errors import UserError
@@ -39,25 +41,34 @@ class Perturbation:
     organs: Sequence[str] = ()
 
 
+@dataclass
+class PerturbationConfig:
+    """What a configuration says of one kind, see ``Perturbation``."""
+
+    title: str = MISSING
+    unit: str = MISSING
+    levels: list[float] = MISSING
+    organs: list[str] | None = None
+
+
 def read_perturbations(config: Mapping[str, Mapping[str, Any]]) -> list[Perturbation]:
     """The perturbations of a configuration (conf/robustness/default.yaml).
 
     Raises:
-        UserError: one is unknown, has an unknown key, or levels that are not 0 and ascending numbers above it.
+        UserError: one is unknown, has an unknown key or lacks one, or has levels that are not 0 and ascending
+            numbers above it.
     """
     found = []
     for name, options in config.items():
         key = f"robustness.perturbations.{name}"
         if name not in KINDS:
             raise UserError(f"{key}: must be one of {', '.join(KINDS)}")
-        unknown = set(options) - {"levels", "unit", "title", "organs"}
-        if unknown or not {"levels", "unit", "title"} <= set(options):
-            raise UserError(f"{key}: needs levels, unit and title, and organs for missing_organ, not {list(options)}")
+        known = check_keys(options, PerturbationConfig, key)
+        lacking = OmegaConf.missing_keys(known)
+        if lacking:
+            raise UserError(f"{key}: needs {min(lacking)}")
         levels = options["levels"]
-        numbers = isinstance(levels, list) and all(
-            isinstance(x, (int, float)) and not isinstance(x, bool) for x in levels
-        )
-        if not numbers or len(levels) < 2 or levels[0] != 0 or sorted(set(levels)) != levels:
+        if known.levels != levels or len(levels) < 2 or levels[0] != 0 or sorted(set(levels)) != levels:
             raise UserError(f"{key}.levels={levels}: must be 0 and then rising numbers")
         found.append(Perturbation(name, levels, options["unit"], options["title"], options.get("organs") or ()))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,16 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 
 Recipe = Mapping[str, float | str]
+
+
+@dataclass
+class RecipeConfig:
+    """Keys of a recipe in a configuration, see ``normalise_intensity``; "???" is a value that must be given."""
+
+    kind: str = "???"
+    low: float = "???"  # type: ignore[assignment]
+    high: float = "???"  # type: ignore[assignment]
+    clip: bool = True
 
 
 def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:

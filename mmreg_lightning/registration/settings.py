@@ -188,7 +188,9 @@ def default_spacing(grid: Grid) -> float:
     return float(f"{max(mean, extent / _LONGEST_SIDE):.4g}")
 
 
-def solver_config(name: str | None, family: FeatureFamily, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def solver_config(
+    name: str | None, family: FeatureFamily | None = None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Configuration of a solver as plain types, every reference resolved.
 
     One rule for all commands: learned features run with the descent step of their checkpoint. Without a name the
@@ -197,7 +199,7 @@ def solver_config(name: str | None, family: FeatureFamily, overrides: Sequence[s
 
     Args:
         name: file of conf/solver.
-        family: of the features.
+        family: of the features; None has no checkpoint.
         overrides: ``KEY=VALUE``, see ``Options``.
 
     Raises:
@@ -206,7 +208,7 @@ def solver_config(name: str | None, family: FeatureFamily, overrides: Sequence[s
     known = sorted(path.stem for path in (CONF_DIR / "solver").glob("*.yaml"))
     if name is not None and name not in known:
         raise UserError(f"solver={name}: must be one of {', '.join(known)}")
-    hparams = None if family.model is None else family.model.hparams
+    hparams = None if family is None or family.model is None else family.model.hparams
     if name is None and hparams is not None:
         root = OmegaConf.create({"solver": dict(hparams["solver"])})
     else:

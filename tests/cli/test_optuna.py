@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mmreg_lightning.cli.train import objective
-from mmreg_lightning.errors import UserError
 from mmreg_lightning.training.sweep.collect import read_sweep
 
 TRAIN = str(Path(__file__).resolve().parents[2] / "scripts" / "train.py")
@@ -67,12 +65,3 @@ def test_a_missing_plugin_names_its_extra(override, extra, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and f"needs the extra {extra}: pip install" in done.stderr
-
-
-def test_what_a_search_is_told():
-    config = OmegaConf.create({"objective": "val/dice"})
-    assert objective(config, {"val/dice": 0.5, "val/cosine": 0.1}) == 0.5
-    assert objective(config, {}) is None, "a training that failed"
-    assert objective(config, {"val/dice": float("nan")}) is None
-    with pytest.raises(UserError, match="objective=val/dice: not among the metrics of a training, train/loss"):
-        objective(config, {"train/loss": 0.5})

@@ -13,9 +13,7 @@ import pytest
 import torch
 import yaml
 
-from mmreg_lightning.cli.train import check_checkpoint, entry
-from mmreg_lightning.errors import UserError
-from mmreg_lightning.features.cnn import CNNFeatures
+from mmreg_lightning.cli.train import entry
 
 TINY = ["data.spacing=12", "features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1"]
 COMMAND = [sys.executable, "-c", "from mmreg_lightning.cli.train import entry; entry()"]
@@ -33,7 +31,9 @@ def call(phantom, cache_dir, tmp_path, monkeypatch, capsys, hydra_logging):
         own = [f"hydra.run.dir={tmp_path}/out", f"data.cache_dir={cache_dir}"]
         if data_root is not None:
             own.append(f"data.root={data_root}")
-        monkeypatch.setattr(sys, "argv", ["mmreg-train", *own, *TINY, *overrides])
+        options = [word for word in overrides if word.startswith("-")]  # argparse wants them first
+        rest = [word for word in overrides if word not in options]
+        monkeypatch.setattr(sys, "argv", ["mmreg-train", *options, *own, *TINY, *rest])
         code = 0
         try:
             entry()
@@ -120,30 +120,43 @@ def test_a_training_shorter_than_an_epoch_has_a_best_checkpoint(call, tmp_path):
         assert torch.load(tmp_path / "out" / name, weights_only=True)["global_step"] == 1
 
 
-def test_a_training_from_before_the_network_saw_self_similarity(tmp_path):
-    module = torch.nn.ModuleDict({"features": CNNFeatures(["CT"], self_similarity=True)})
-    old = tmp_path / "old.ckpt"
-    weights = {name: value for name, value in module.state_dict().items() if "descriptors" not in name}
-    torch.save({"state_dict": weights, "global_step": 1}, old)
-    with pytest.raises(UserError, match="another features.self_similarity"):
-        check_checkpoint(str(old), module, 10)
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("training: {warm_up: 0}", "training.warm_up: there is no such setting, did you mean training.warmup?"),
+        ("optimiser: {lr: 0.1}", "optimiser: there is no such setting, did you mean optimizer?"),
+        ("max_steps: 3", "max_steps: there is no such setting, did you mean trainer.max_steps?"),
+        ("trainer: {max_step: 3}", "trainer.max_step: there is no such setting, did you mean trainer.max_steps?"),
+        ("hydra: {swep: {dir: a}}", "configuration: In 'experiment/mine': ConfigKeyError raised while composing"),
+    ],
+)
+def test_a_slip_in_ones_own_experiment(call, tmp_path, text, sentence):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    code, out, err = call("--config-dir=conf", "experiment=mine")
+    assert (code, out) == (2, "") and err.startswith(f"error: {sentence}") and err.count("\n") == 1
+    assert not list((tmp_path / "out").glob("*.ckpt")), "nothing is computed"
 
 
-def test_checkpoints_that_cannot_be_resumed(tmp_path):
-    module = torch.nn.Linear(2, 2)
-    text, other = tmp_path / "text.ckpt", tmp_path / "other.ckpt"
-    text.write_text("hello")
-    torch.save({"state_dict": torch.nn.Linear(3, 3).state_dict()}, other)
-    with pytest.raises(UserError, match="text.ckpt: damaged"):
-        check_checkpoint(str(text), module, 10)
-    with pytest.raises(UserError, match="other.ckpt: its weights do not fit"):
-        check_checkpoint(str(other), module, 10)
-    check_checkpoint(None, module, 10)
-    done = tmp_path / "done.ckpt"
-    torch.save({"state_dict": module.state_dict(), "global_step": 10}, done)
-    check_checkpoint(str(done), module, 11)
-    with pytest.raises(UserError, match="done.ckpt: has done 10 steps already, trainer.max_steps=10"):
-        check_checkpoint(str(done), module, 10)
+def test_an_experiment_without_its_first_line(call, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("training: {warmup: 0}\n")
+    code, out, err = call("--config-dir=conf", "experiment=mine")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "landed under 'experiment.'" in err and "it lacks the line '# @package _global_' at its top" in err
+
+
+@pytest.mark.parametrize("override", ["+training.warm_up=0.1", "+data.normalisation.CT.hi=300", "+training.warmup=0.1"])
+def test_a_slip_on_the_command_line(call, override):
+    code, out, err = call(override)
+    key = override[1:].partition("=")[0]
+    assert (code, out) == (2, "") and err.startswith("error: ") and err.count("\n") == 1 and key in err
+
+
+def test_a_slip_ends_a_multirun_before_anything_is_trained(call, tmp_path):
+    code, out, err = call("-m", "seed=1,2", "+training.warm_up=0", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert code == 2 and "error: training.warm_up: there is no such setting" in err and err.count("error: ") == 1
+    assert not list((tmp_path / "sweep").glob("*/last.ckpt"))
 
 
 def shell(arguments, cwd):

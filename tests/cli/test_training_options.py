@@ -6,9 +6,9 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from mmreg_lightning.cli.train import train
 from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.training.module import DescentModule
+from mmreg_lightning.training.run import train
 
 pytestmark = pytest.mark.slow
 TINY = ["data.spacing=12", "features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1"]
@@ -122,7 +122,7 @@ def test_a_deterministic_training_repeats_itself(fit, batches):
 
 
 def test_every_epoch_leaves_the_last_checkpoint_though_it_is_not_the_best(fit, monkeypatch):
-    monkeypatch.setattr("mmreg_lightning.cli.train.save_last_steps", lambda *_: None)  # of the end of a training
+    monkeypatch.setattr("mmreg_lightning.training.run.save_last_steps", lambda *_: None)  # of the end of a training
     _, last = fit("still", "trainer.max_steps=4", "optimizer.lr=0")  # the second epoch is no better
     keeper = next(state for name, state in last["callbacks"].items() if "'monitor': 'val/dice'" in name)
     assert torch.load(keeper["best_model_path"], weights_only=True)["global_step"] == 2

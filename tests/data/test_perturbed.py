@@ -89,7 +89,11 @@ def test_missing_organs_are_those_that_may_go(pair):
         ({"fog": {"levels": [0, 1], "unit": "", "title": ""}}, "robustness.perturbations.fog: must be one of"),
         ({"noise": {"levels": [0.1, 0.2], "unit": "", "title": ""}}, r"levels=\[0.1, 0.2\]: must be 0 and then"),
         ({"noise": {"levels": [0, 2, 1], "unit": "", "title": ""}}, "must be 0 and then rising"),
-        ({"noise": {"levels": [0, 1]}}, "needs levels, unit and title"),
+        ({"noise": {"levels": [0, 1], "unit": ""}}, "robustness.perturbations.noise: needs title"),
+        ({"noise": {"levels": [0, 1], "unit": "", "titel": ""}}, "noise.titel: there is .* mean .*noise.title?"),
+        ({"noise": {"levels": [0, "x"], "unit": "", "title": ""}}, r"noise.levels\[1\]=x: must be a number"),
+        ({"noise": {"levels": [0, "1"], "unit": "", "title": ""}}, "must be 0 and then rising"),
+        ({"noise": {"levels": [0], "unit": "", "title": ""}}, "must be 0 and then rising"),
     ],
 )
 def test_a_wrong_declaration_is_one_sentence(config, match):

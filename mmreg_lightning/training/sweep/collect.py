@@ -14,8 +14,7 @@ from typing import Literal
 import yaml
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.training.sweep.record import FAILURE, RunRecord, read_record
-from mmreg_lightning.training.tracking.identity import run_id
+from mmreg_lightning.training.sweep.record import FAILURE, RunRecord, read_record, run_id
 
 Status = Literal["finished", "failed", "unfinished"]
 

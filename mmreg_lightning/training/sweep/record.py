@@ -12,6 +12,8 @@ from typing import Any
 from mmreg_lightning.files import write_json, write_text
 
 RESULT, FAILURE = "result.json", "failure.txt"
+RUN_ID = "wandb_run_id.txt"
+"""Where a training whose W&B logger was on notes its run."""
 # Where results and caches lie, who listens and what a search looks at does not change what is learned.
 _PLACES = ("output_dir", "ckpt_path", "logger", "callbacks", "objective")
 
@@ -71,3 +73,9 @@ def finished_run(sweep: Path, wanted: str) -> tuple[Path, RunRecord] | None:
         if record is not None and record.fingerprint == wanted:
             return path.parent, record
     return None
+
+
+def run_id(folder: Path) -> str | None:
+    """The W&B run of the training in this folder; None where the logger was off."""
+    path = folder / RUN_ID
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None

@@ -6,8 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hydra.experimental.callback import Callback
 from scipy.stats import wilcoxon
 
 from mmreg_lightning.benchmark.statistics import holm
@@ -29,6 +30,16 @@ _NOTE = (
     "paired test of the Dice of every validation pair and seed against the first row, corrected by Holm; pairs of one "
     "seed share a training, so it is a hint rather than a proof."
 )
+
+
+class SweepReport(Callback):
+    """Prints the table of a multirun at its end, and where its report lies."""
+
+    def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
+        """Called by Hydra when all runs have ended."""
+        folder = Path(config.hydra.sweep.dir)
+        print(write_sweep_report(folder))
+        print(f"Report: {folder / 'report.html'}")
 
 
 def write_sweep_report(folder: Path, out: Path | None = None) -> str:

@@ -1,11 +1,15 @@
-"""What a tracked run says about itself besides its configuration."""
+"""What a tracked run says about itself besides its configuration, and the Dice of each organ."""
 
 from __future__ import annotations
 
+import math
+import statistics
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from mmreg_lightning.training.tracking.tracked_run import TrackedRun
@@ -29,6 +33,9 @@ METRICS = {
     "val/folds_percent": Metric("%", "minimize"),
     "val/sdlogj": Metric("1", "minimize"),
 }
+
+
+ORGAN_COLUMNS = ["organ", "mean Dice", "lowest Dice", "pairs"]
 
 
 def describe(run: TrackedRun, command: str) -> None:
@@ -83,3 +90,30 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
         }
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+class OrganTable(pl.Callback):
+    """Sends the table ``val/organs`` at the end of every validation, but not of Lightning's sanity check."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        rows = organ_rows(pl_module.validated)  # type: ignore[arg-type]
+        for logger in trainer.loggers:
+            if isinstance(logger, TrackedRun):
+                logger.log_table("val/organs", columns=ORGAN_COLUMNS, data=rows, step=trainer.global_step)
+
+
+def organ_rows(cases: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Rows of ``ORGAN_COLUMNS``: Dice in [0, 1] over the validation pairs whose two images show the organ.
+
+    Args:
+        cases: ``DescentModule.validated``.
+    """
+    organs: dict[str, list[float]] = {}
+    for case in cases:
+        for organ, dice in case["organs"].items():
+            if not math.isnan(dice):
+                organs.setdefault(organ, []).append(dice)
+    return [[organ, statistics.fmean(values), min(values), len(values)] for organ, values in organs.items()]

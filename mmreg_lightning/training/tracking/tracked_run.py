@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from lightning_fabric.loggers.logger import _DummyExperiment, rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
+
+from mmreg_lightning.files import write_text
+from mmreg_lightning.training.sweep.record import RUN_ID, run_id
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +104,32 @@ class TrackedRun(WandbLogger):
         self._lost = True
         why = " ".join(str(error).split())
         log.warning("W&B failed (%s: %s), the training goes on without it", type(error).__name__, why)
+
+
+def identified(logger: Mapping[str, Any], out: Path, sweep: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """A logger's configuration; W&B's goes on with the run that was begun in this folder, and knows its sweep.
+
+    Args:
+        logger: one entry of the configuration group ``logger``.
+        out: folder of the training.
+        sweep: name of the multirun that it is part of.
+        overrides: as they were given.
+    """
+    if not str(logger["_target_"]).endswith(("WandbLogger", "TrackedRun")):
+        return dict(logger)
+    if "WANDB_SWEEP_ID" in os.environ:
+        # An agent of W&B has named the run and its sweep already.
+        write_text(out / RUN_ID, os.environ.get("WANDB_RUN_ID", ""))
+        return dict(logger)
+    own = run_id(out)
+    if own is None:
+        own = secrets.token_hex(4)
+        write_text(out / RUN_ID, own)
+    known: dict[str, Any] = {"id": own, "resume": "allow"}
+    if sweep is not None:
+        # W&B allows tags of up to 64 characters.
+        known |= {"group": sweep, "tags": [tag for tag in overrides if len(tag) <= 64]}
+    return {**known, **logger}
 
 
 @contextmanager

@@ -1,12 +1,48 @@
-"""Checkpoints of the steps after the last whole epoch."""
+"""The checkpoint that a training goes on from, and those that it ends with."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from mmreg_lightning.errors import UserError
+
+
+def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int | None) -> None:
+    """Check that training can be resumed from a checkpoint, before anything is prepared for it.
+
+    Raises:
+        UserError: there is no such file, it is no checkpoint, its weights do not fit the module, or it has done
+            ``max_steps`` already.
+    """
+    if path is None:
+        return
+    if not Path(path).is_file():
+        raise UserError(f"ckpt_path={path}: there is no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(checkpoint["state_dict"])
+        done = int(checkpoint["global_step"])
+    except (pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
+    except RuntimeError as error:
+        if "descriptors" in str(error):
+            raise UserError(
+                f"ckpt_path={path}: was trained with another features.self_similarity (checkpoints from before there "
+                "was this setting: false)"
+            ) from error
+        raise UserError(
+            f"ckpt_path={path}: its weights do not fit the features of this configuration; repeat the "
+            "overrides of the first run (its config.yaml holds them)"
+        ) from error
+    if isinstance(max_steps, int) and 0 < max_steps <= done:
+        raise UserError(
+            f"ckpt_path={path}: has done {done} steps already, trainer.max_steps={max_steps} must be more to go on"
+        )
 
 
 def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule) -> None:
@@ -16,9 +52,6 @@ def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
     the best checkpoint, too, if there is none or this one is better. Does nothing after ``fast_dev_run``, an
     interruption, or with callbacks that keep no last checkpoint.
     """
-    import torch
-    from pytorch_lightning.callbacks import ModelCheckpoint
-
     if getattr(trainer, "fast_dev_run", False) or trainer.interrupted:  # Lightning sets the first without declaring it
         return
     keepers = {k.filename: k for k in trainer.checkpoint_callbacks if isinstance(k, ModelCheckpoint)}

@@ -1,0 +1,234 @@
+"""One training as its configuration says, alone or as one of a multirun."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mmreg_lightning.config import instantiate, read_config
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.runtime import resolve_precision
+from mmreg_lightning.training.checkpoints import check_checkpoint, save_last_steps
+from mmreg_lightning.training.module import DescentModule
+from mmreg_lightning.training.schema import TrainConfig
+from mmreg_lightning.training.sweep.record import (
+    FAILURE,
+    RunRecord,
+    fingerprint,
+    finished_run,
+    write_failure,
+    write_record,
+)
+from mmreg_lightning.training.tracking.description import OrganTable, describe, summarise
+from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
+from mmreg_lightning.training.tracking.tracked_run import identified, tracking
+
+# Warnings of Lightning's about what is meant to be so: a training sees to its folder itself (``prepare_output``).
+_NO_NEWS = (
+    "Experiment logs directory .* exists and is not empty",
+    "Checkpoint directory .* exists and is not empty",
+    "`isinstance.treespec, LeafSpec.` is deprecated",
+)
+
+
+def run_job(config: DictConfig) -> float | None:
+    """The training of a Hydra job.
+
+    Args:
+        config: conf/train.yaml, composed.
+
+    Returns:
+        In a multirun what a sweeper that searches is told, see ``objective``; else None.
+
+    Raises:
+        UserError: see ``train``; of a multirun only what is wrong with the configuration's keys.
+    """
+    if sweep_folder() is None:
+        train(config)
+        return None
+    return objective(config, train_in_sweep(config))
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Run one training as ``config`` (conf/train.yaml) says.
+
+    Returns:
+        The last validation's metrics.
+
+    Raises:
+        UserError: the configuration or the data set cannot be used.
+    """
+    started = time.monotonic()
+    logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
+    for message in _NO_NEWS:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
+    settings = read_config(config, TrainConfig)
+    pl.seed_everything(settings["seed"], workers=True, verbose=False)
+    data = instantiate(settings["data"])
+    if settings["features"].get("self_similarity"):
+        check_unclipped({name: data.normalisation[name] for name in data.modalities})
+    module = DescentModule(
+        **{group: settings[group] for group in ("features", "descent", "loss", "training", "optimizer", "solver")},
+        modalities=data.modalities,
+        label_names=data.label_names,
+        normalisation=data.normalisation,
+        spacing=settings["data"]["spacing"],
+    )
+    ckpt_path = settings["ckpt_path"]
+    if ckpt_path == "last":
+        ckpt_path = str(Path(settings["output_dir"]) / "last.ckpt")
+    check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
+    out = prepare_output(settings["output_dir"], ckpt_path)
+    callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
+    sweep = sweep_folder()
+    loggers = [
+        instantiate(identified(logger, out, None if sweep is None else sweep.name, overrides()))
+        for logger in settings["logger"].values()
+    ]
+    OmegaConf.save(config, out / "config.yaml", resolve=True)
+    with tracking(loggers) as runs:
+        if runs:
+            callbacks.append(OrganTable())
+        chosen = dict(settings["trainer"])
+        chosen["precision"] = resolve_precision(chosen.get("precision"), chosen.get("accelerator", "auto"))
+        trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+        for logger in loggers:
+            logger.log_hyperparams({**settings, "trainer": chosen})
+        for run in runs:
+            describe(run, shlex.join(["mmreg-train", *overrides()]))
+            use_data_set(run, data.dataset)
+        threads = torch.get_num_threads()
+        # Threads wait for each other: one that shares its processor with a loading process holds up all.
+        torch.set_num_threads(max(1, threads - data.num_workers))
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+            save_last_steps(trainer, module, data)
+        except SystemExit as stop:
+            # Lightning's own end after Ctrl-C, with exit code 1.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from stop
+            raise
+        finally:
+            torch.set_num_threads(threads)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if trainer.is_global_zero:
+            record = RunRecord(
+                fingerprint(settings), overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
+            )
+            write_record(record, out)
+            for run in runs:
+                summarise(run, trainer.checkpoint_callback)
+                log_results(run, out, metrics)
+            for callback in trainer.early_stopping_callbacks:
+                if callback.stopped_epoch > 0:
+                    print(f"stopped early: {callback.monitor} was not better for {callback.wait_count} validations")
+            print(f"checkpoints and metrics: {out}")
+    return metrics
+
+
+def train_in_sweep(config: DictConfig) -> dict[str, float]:
+    """``train`` as one run of a multirun.
+
+    A run that has finished, in whatever folder of the sweep, is not done again; one that was killed goes on from its
+    last checkpoint; one that fails is noted in its folder, and the next one is begun.
+
+    Returns:
+        The last validation's metrics; none of a run that failed.
+    """
+    settings = read_config(config, TrainConfig)
+    sweep = sweep_folder()
+    assert sweep is not None, "run_job asks first"
+    known = finished_run(sweep, fingerprint(settings))
+    out = Path(settings["output_dir"])
+    if known is not None:
+        print(f"finished before: {known[0]}")
+        return dict(known[1].metrics)
+    last = out / "last.ckpt"
+    if last.is_file() and settings["ckpt_path"] is None:
+        config.ckpt_path = str(last)
+    try:
+        return train(config)
+    except UserError as error:
+        write_failure(out, str(error))
+        print(f"failed: {out}: {error}", file=sys.stderr)
+    except Exception as error:
+        write_failure(out, f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
+        print(f"failed: {out}: {type(error).__name__}, see {out / FAILURE}", file=sys.stderr)
+    return {}
+
+
+def overrides() -> list[str]:
+    """The overrides of this run as they were given; none outside a command of Hydra's."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def sweep_folder() -> Path | None:
+    """``hydra.sweep.dir`` of a multirun; None in a single run and outside a command of Hydra's."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return Path(HydraConfig.get().sweep.dir)
+
+
+def objective(config: DictConfig, metrics: dict[str, float]) -> float | None:
+    """What a sweeper that searches is told about a training: the metric that ``objective`` names.
+
+    Args:
+        config: of the training.
+        metrics: of its last validation; none of one that failed.
+
+    Returns:
+        None where there is no number to compare.
+
+    Raises:
+        UserError: the training has no such metric.
+    """
+    name = config.objective
+    if metrics and name not in metrics:
+        raise UserError(f"objective={name}: not among the metrics of a training, {', '.join(sorted(metrics))}")
+    value = metrics.get(name, math.nan)
+    return None if math.isnan(value) else value
+
+
+def check_unclipped(recipes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that descriptors see what lies beyond the intensity window: on clipped images they agree with nothing.
+
+    Raises:
+        UserError: a modality's recipe clips.
+    """
+    for name, recipe in recipes.items():
+        if recipe.get("clip", True):
+            raise UserError(
+                f"data.normalisation.{name}={dict(recipe)}: needs 'clip: false', because features.self_similarity "
+                "looks beyond the window (or set features.self_similarity=false)"
+            )
+
+
+def prepare_output(folder: str, ckpt_path: str | None) -> Path:
+    """The folder of the run; an earlier run's log of metrics is put aside, because Lightning's logger starts anew.
+
+    Raises:
+        UserError: it cannot be written, or holds a training that is not being resumed.
+    """
+    out = ensure_output_dir(folder)
+    if ckpt_path is None and (out / "last.ckpt").exists():
+        raise UserError(f"{out} holds a training already: name another hydra.run.dir, or resume with ckpt_path")
+    log = out / "metrics.csv"
+    if log.exists():
+        log.rename(out / f"metrics_before_{len(list(out.glob('metrics_before_*.csv'))) + 1}.csv")
+    return out
