@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.blocks import ConvBlock, Norm
 from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.resize import pad_to_multiple
@@ -32,6 +33,8 @@ class UNetFeatures(LearnedFeatures):
         norm: Norm = "instance",
         **shared: Any,
     ) -> None:
+        if "width" in shared:
+            raise UserError(f"features.width={shared['width']}: a U-Net has no such setting, only features.widths")
         super().__init__(modalities, width=widths[0], norm=norm, **shared)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(

@@ -19,13 +19,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mmreg_lightning.config import instantiate, read_config
+from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.runtime import resolve_precision
 from mmreg_lightning.training.checkpoints import check_checkpoint, save_last_steps
 from mmreg_lightning.training.module import DescentModule
-from mmreg_lightning.training.schema import TrainConfig
+from mmreg_lightning.training.schema import read_training
 from mmreg_lightning.training.sweep.record import (
     FAILURE,
     RunRecord,
@@ -78,7 +78,7 @@ def train(config: DictConfig) -> dict[str, float]:
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
-    settings = read_config(config, TrainConfig)
+    settings = read_training(config)
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = instantiate(settings["data"])
     if settings["features"].get("self_similarity"):
@@ -151,7 +151,7 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     Returns:
         The last validation's metrics; none of a run that failed.
     """
-    settings = read_config(config, TrainConfig)
+    settings = read_training(config)
     sweep = sweep_folder()
     assert sweep is not None, "run_job asks first"
     known = finished_run(sweep, fingerprint(settings))

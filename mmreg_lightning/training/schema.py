@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, DictConfig
+
+from mmreg_lightning.config import read_config
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.registration.families import FAMILY_KEYS
 
 
 @dataclass
@@ -48,3 +52,18 @@ class TrainConfig:
     ckpt_path: str | None = MISSING
     objective: str = MISSING
     output_dir: str = MISSING
+
+
+def read_training(config: DictConfig) -> dict[str, Any]:
+    """A training's configuration as plain types; every key of it is known.
+
+    Raises:
+        UserError: see ``read_config``; or the features are no network.
+    """
+    own = [key for key in FAMILY_KEYS if key in config.features]
+    if own:
+        raise UserError(
+            f"features._target_={config.features._target_}: hand-crafted features cannot be trained, only networks "
+            "(features=unet, features=cnn)"
+        )
+    return read_config(config, TrainConfig)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.unet import UNetFeatures
 
 
@@ -27,3 +29,8 @@ def test_each_level_halves_the_grid():
         down.register_forward_hook(lambda module, given, out: shapes.append(tuple(out.shape[1:])))
     features.body(torch.rand(1, 4, 16, 16, 16))
     assert shapes == [(6, 8, 8, 8), (8, 4, 4, 4), (10, 2, 2, 2)]
+
+
+def test_the_width_of_a_stem_is_the_first_of_widths():
+    with pytest.raises(UserError, match=r"^features.width=8: a U-Net has no such setting, only features.widths"):
+        UNetFeatures(["CT"], width=8)

@@ -116,7 +116,7 @@ def finite_step(module, folder):
     assert any(not torch.equal(before[name], p) for name, p in module.named_parameters())
 
 
-@pytest.mark.parametrize("features", choices("features"))
+@pytest.mark.parametrize("features", SHRUNK)
 @pytest.mark.parametrize("training", choices("training"))
 def test_every_training_of_every_network(features, training, tmp_path):
     finite_step(build(f"training={training}", features=features), tmp_path)

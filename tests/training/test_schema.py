@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from hydra import compose, initialize_config_dir
 
-from mmreg_lightning.config import CONF_DIR, read_config
+from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.training.schema import TrainConfig
+from mmreg_lightning.training.schema import read_training
 
 NOT_OURS = {
     "robustness": {"default"},
+    "features": {"mind_ssc", "intensity", "labels"},
     "experiment": {"robustness"},
     "sweep": {"optuna"},
-}  # mmreg-benchmark's; an extra's
+}  # mmreg-benchmark's; an extra's; hand-crafted features have nothing to train
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF_DIR.glob("*/*.yaml")
@@ -23,7 +24,7 @@ CHOICES = sorted(
 
 def read(*overrides):
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return read_config(compose("train", overrides=["data.root=x", "output_dir=y", *overrides]), TrainConfig)
+        return read_training(compose("train", overrides=["data.root=x", "output_dir=y", *overrides]))
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -60,7 +61,7 @@ def test_what_a_user_may_add(overrides):
         ("data.normalisation.CT.hi=300", "data.normalisation.CT.high"),
         ("data.augmentation.degree=1", "data.augmentation.degrees"),
         ("data.patchsize=8", "data.patch_size"),
-        ("features.width=8", "features.widths"),
+        ("features.widhts=8", "features.widths"),
         ("descent.unrolled=1", "descent.unrolled_steps"),
         ("descent.step.alfa=1", "descent.step.alpha"),
         ("descent.start_states.label=1", "descent.start_states.labels"),
@@ -119,3 +120,8 @@ def test_values_of_the_wrong_type(override, sentence):
 def test_a_group_of_a_user_that_lacks_a_key():
     with pytest.raises(UserError, match=r"^training\.organ_weight: has no value$"):
         read("~training.organ_weight")
+
+
+def test_hand_crafted_features_cannot_be_trained():
+    with pytest.raises(UserError, match=r"MindFeatures: hand-crafted features cannot be trained, only networks"):
+        read("features=mind_ssc")
