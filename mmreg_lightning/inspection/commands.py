@@ -98,11 +98,9 @@ def write_feature_study(
 
     Args:
         study: what to measure.
-        out: folder for the results.
+        out, overwrite, command: see ``write_feature_maps``.
         cache_dir: where prepared arrays are kept.
-        overwrite: replace earlier results in ``out``.
         progress: see ``Study.run``.
-        command: the command line, for run.yaml.
 
     Returns:
         Content of features.json.

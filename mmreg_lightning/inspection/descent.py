@@ -37,12 +37,7 @@ _AXES = ("left-right", "posterior-anterior", "inferior-superior")
 
 
 def shift_field(shape: Sequence[int], vector: Sequence[float]) -> Tensor:
-    """A constant displacement (1, 3, I, J, K) in voxels.
-
-    Args:
-        shape: (I, J, K).
-        vector: (3,) voxels.
-    """
+    """A constant displacement (1, 3, I, J, K) by a vector (3,), both in voxels."""
     return torch.tensor(list(vector)).view(1, 3, 1, 1, 1).expand(1, 3, *shape).clone()
 
 
@@ -83,12 +78,7 @@ def surface_bands(labels: Tensor, ids: Sequence[int], stride: int) -> dict[int, 
 
 
 def direction_cosines(update: Tensor, truth: Tensor, regions: Mapping[int, Tensor]) -> dict[int, float]:
-    """Mean cosine between a step and the true displacement in each region; a zero step counts as 0.
-
-    Args:
-        update, truth: (1, 3, I, J, K) in voxels of one grid.
-        regions: masks (I, J, K).
-    """
+    """Mean cosine between two displacements (1, 3, I, J, K) in each mask (I, J, K); a zero step counts as 0."""
     # float64: parallel vectors of any length give 1.
     cosine = F.cosine_similarity(update.double(), truth.double(), dim=1, eps=1e-12)[0]
     return {name: float(cosine[mask].mean()) for name, mask in regions.items()}
@@ -171,13 +161,7 @@ class Displacement(NamedTuple):
 
 
 def displacements(shape: Sequence[int], stride: int, seed: int) -> Iterator[Displacement]:
-    """The ``DISPLACEMENTS`` known displacements of the capture range.
-
-    Args:
-        shape: (I, J, K) of the working grid.
-        stride: working voxels to one of the features.
-        seed: of the smooth fields.
-    """
+    """The ``DISPLACEMENTS`` known displacements on a working grid (I, J, K), for features of a stride."""
     for size in RIGID_SIZES:
         for direction in DIRECTIONS:
             yield Displacement("rigid", size, shift_field(shape, [size * stride * x for x in direction]))

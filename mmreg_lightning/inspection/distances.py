@@ -66,14 +66,13 @@ def distance_rows(family: str, first: Tensor, second: Tensor, names: Mapping[int
     others = squares.sum(dim=0) + squares.sum(dim=1) - 2 * own
     same, away = own.sqrt(), (others.clamp_min(0) / (2 * len(own) - 2)).sqrt()
     ratio = torch.where(away > 0, same / away, torch.nan)
-    kept = [(label, name) for (label, name), shown in zip(names.items(), shared.tolist(), strict=True) if shown]
-    organs = [n for n, (label, _) in enumerate(kept) if label != 0]
+    organs = [name for (i, name), shown in zip(names.items(), shared.tolist(), strict=True) if shown and i != 0]
     if not organs:
         return []
-    values = torch.stack([same, away, ratio], dim=1)[organs]
+    values = torch.stack([same, away, ratio], dim=1)[torch.tensor(list(names))[shared] != 0]
     table = torch.cat([values, values.nanmean(dim=0, keepdim=True)]).tolist()
-    keys = ("between_modalities", "between_organs", "ratio")
+    columns = ("family", "organ", "between_modalities", "between_organs", "ratio")
     return [
-        {"family": family, "organ": organ, **dict(zip(keys, row, strict=True))}
-        for organ, row in zip([*(kept[n][1] for n in organs), "all"], table, strict=True)
+        dict(zip(columns, (family, organ, *row), strict=True))
+        for organ, row in zip([*organs, "all"], table, strict=True)
     ]

@@ -60,11 +60,9 @@ def warped_labels(prepared: PreparedImage, displacement: Tensor | None) -> Tenso
 
 
 def label_family(like: StudiedFamily, ids: Sequence[int]) -> StudiedFamily:
-    """The true labels in the place of features: no step can do better than theirs.
+    """The true labels of organs in the place of features, with the stride and step of another family.
 
-    Args:
-        like: its images, stride and step are used.
-        ids: label ids of the organs.
+    They show what the step itself can reach.
     """
     return StudiedFamily("labels", {}, LabelFeatures(ids, like.features.stride), like.cache, like.step)
 

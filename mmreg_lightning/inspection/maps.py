@@ -153,7 +153,7 @@ def similarity(source: MappedImage, point: Sequence[float], target: MappedImage)
     match = transform_points(target.grid.affine, best)
     canonical = transform_points(np.linalg.inv(target.volume.grid.affine), match)
     native = target.volume.native.points_from_canonical(canonical[None])[0]
-    return Similarity(list(point), world[0], alike, match, native)
+    return Similarity(point, world[0], alike, match, native)
 
 
 def effect_sizes(features: Tensor, labels: Tensor, ids: Sequence[int]) -> NDArray[np.float64]:
@@ -189,20 +189,13 @@ def clustered_order(table: NDArray[np.float64]) -> tuple[list[int], list[int]]:
 
     Hierarchical clustering with average linkage and Euclidean distances, and optimal order of the leaves. NaN counts as
     0.
-
-    Args:
-        table: (rows, columns).
-
-    Returns:
-        Indices of the rows and of the columns.
     """
-    filled = np.nan_to_num(table)
-    return _leaves(filled), _leaves(filled.T)
-
-
-def _leaves(vectors: NDArray[np.float64]) -> list[int]:
     from scipy.cluster.hierarchy import leaves_list, linkage
 
-    if len(vectors) < 3:
-        return list(range(len(vectors)))
-    return [int(i) for i in leaves_list(linkage(vectors, "average", optimal_ordering=True))]
+    def leaves(vectors: NDArray[np.float64]) -> list[int]:
+        if len(vectors) < 3:
+            return list(range(len(vectors)))
+        return leaves_list(linkage(vectors, "average", optimal_ordering=True)).tolist()
+
+    filled = np.nan_to_num(table)
+    return leaves(filled), leaves(filled.T)

@@ -85,11 +85,7 @@ def fit_probe(samples: Samples, penalty: float = 1e-4) -> Pipeline:
 
 
 def recalls(predicted: Tensor, truth: Tensor) -> dict[int, float]:
-    """Fraction of each label's samples that is predicted correctly; the mean is the balanced accuracy.
-
-    Args:
-        predicted, truth: (N,) label ids.
-    """
+    """Fraction of each label's samples that is predicted correctly, from label ids (N,)."""
     return {int(i): float((predicted[truth == i] == i).double().mean()) for i in truth.unique()}
 
 
@@ -111,8 +107,8 @@ def probe_rows(
         probe = fit_probe(known)
         for target, asked in test.items():
             predicted = torch.from_numpy(probe.predict(asked.features.double().numpy()))
-            found = {names[i]: recall for i, recall in recalls(predicted, asked.labels).items()}
+            by_label = recalls(predicted, asked.labels)
             common = {"family": family, "trained_on": source, "tested_on": target}
-            by_label = {**found, "all": fmean(found.values())}
-            rows += [{**common, "organ": organ, "recall": recall} for organ, recall in by_label.items()]
+            rows += [{**common, "organ": names[i], "recall": recall} for i, recall in by_label.items()]
+            rows.append({**common, "organ": "all", "recall": fmean(by_label.values())})
     return rows

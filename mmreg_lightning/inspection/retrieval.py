@@ -25,15 +25,7 @@ _ROUNDING = 1e-6  # relative error of squared features
 
 
 def sample_features(features: Tensor, points: Tensor) -> Tensor:
-    """Trilinear interpolation of features; the border is repeated outside.
-
-    Args:
-        features: (C, I, J, K).
-        points: (N, 3) voxels of that grid.
-
-    Returns:
-        (N, C).
-    """
+    """Features (C, I, J, K) at points (N, 3) in their voxels, (N, C): trilinear, the border is repeated outside."""
     shape = torch.tensor(features.shape[1:], dtype=torch.float32)
     cube = ((2 * points.float() + 1) / shape - 1).flip(1).view(1, 1, -1, 3)
     return sample_at(features.float(), cube)[:, 0, 0].T
@@ -81,12 +73,8 @@ def best_matches(
 def surface_distance(labels: Tensor, organ: int, spacing: Sequence[float]) -> NDArray[np.float64]:
     """Distance (I, J, K), mm, of every voxel from the organ's nearest surface voxel; inf where it has no surface.
 
-    A surface voxel belongs to the organ and touches another label; the image's border is no surface.
-
-    Args:
-        labels: (I, J, K).
-        organ: its id.
-        spacing: (3,) mm.
+    A surface voxel belongs to the organ and touches another label; the image's border is no surface. ``spacing`` is in
+    mm.
     """
     inside = (labels == organ).numpy()
     surface = inside & ~binary_erosion(inside, border_value=1)

@@ -120,8 +120,8 @@ class Study:
         facts = {
             "split": self.split,
             "probe_split": self.probe_split,
-            "subjects": max(len(found) for (split, _), found in images.items() if split == self.split),
-            "probe_subjects": max(len(found) for (split, _), found in images.items() if split == self.probe_split),
+            "subjects": max(len(images[self.split, modality]) for modality in self.model.modalities),
+            "probe_subjects": max(len(images[self.probe_split, modality]) for modality in self.model.modalities),
             "aligned_by": "known displacement" if exact else "registration of the true labels",
         }
         return tables, {**facts, **summarise(tables)}

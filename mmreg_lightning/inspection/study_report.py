@@ -88,7 +88,7 @@ def write_study(folder: Path, tables: Tables, summary: Mapping[str, Any], facts:
     lead = (
         f"Measured on {summary['subjects']} subjects of the split {summary['split']}; the probe was trained on "
         f"{summary['probe_subjects']} subjects of the split {summary['probe_split']}. All families get the same "
-        "voxels, points and displacements. For capture range and energy landscape the pairs were aligned by "
+        "voxels, points and displacements. Alignment of the pairs for capture range and energy landscape: "
         f"{summary['aligned_by']}."
     )
     sections: list[Section] = [(title, lead), ("Summary", summary_table(summary))]
