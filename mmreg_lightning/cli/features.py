@@ -1,27 +1,19 @@
-"""``mmreg-features``: look at features of an image or a pair, or measure them on a data set."""
+"""``mmreg-features``: show features of an image or a pair, or measure them on a data set."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmreg_lightning.cli._app import entry_point, progress_bar
 from mmreg_lightning.errors import UserError
 
 SPLITS = ("train", "val", "test")
-_OF_IMAGES = (
-    "labels",
-    "modality",
-    "other_image",
-    "other_labels",
-    "other_modality",
-    "point",
-    "spacing",
-    "device",
-)
+_OF_IMAGES = ("labels", "modality", "other_image", "other_labels", "other_modality", "point", "spacing", "device")
 _OF_DATA = ("split", "probe_split", "subjects", "descent_pairs", "seed")
 
 
@@ -34,17 +26,19 @@ def build_parser() -> argparse.ArgumentParser:
         "features beside MIND-SSC and intensity on held-out images (--data).",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--image", type=Path, metavar="A", help="image to look at")
+    what.add_argument("--image", type=Path, metavar="A", help="image whose features are shown")
     what.add_argument("--data", type=Path, metavar="DIR", help="data set in Learn2Reg layout to measure on")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="C", help="of mmreg-train; --image without one shows MIND-SSC"
+        "--checkpoint", type=Path, metavar="C", help="of mmreg-train; without it, --image shows MIND-SSC"
     )
     image = parser.add_argument_group("with --image")
-    image.add_argument("--labels", type=Path, metavar="L", help="label map: which organs each channel answers to")
+    image.add_argument(
+        "--labels", type=Path, metavar="L", help="label map, for the effect size of each channel and organ"
+    )
     image.add_argument("--modality", metavar="NAME", help="default: that of the checkpoint's fixed images")
-    image.add_argument("--other-image", type=Path, metavar="B", help="of the other modality, to compare with")
+    image.add_argument("--other-image", type=Path, metavar="B", help="image of the other modality, for comparison")
     image.add_argument("--other-labels", type=Path, metavar="L2", help="its label map")
     image.add_argument("--other-modality", metavar="NAME", help="default: that of the checkpoint's moving images")
     image.add_argument(
@@ -52,56 +46,93 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         nargs=3,
         metavar=("I", "J", "K"),
-        help="voxel of the file A: where in B (without B: in A) are features alike?",
+        help="voxel of the file A whose features are searched in B (without B: in A)",
     )
     image.add_argument("--spacing", type=float, metavar="MM", help="of the working grid; default: the checkpoint's")
     image.add_argument("--device", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
     data = parser.add_argument_group("with --data")
     data.add_argument("--split", choices=SPLITS, help="split to measure on (default: test)")
     data.add_argument("--probe-split", choices=SPLITS, help="split that the linear probe learns from (default: val)")
-    data.add_argument("--subjects", type=int, metavar="N", help="at most so many of each split (default: 10)")
-    data.add_argument("--descent-pairs", type=int, metavar="N", help="pairs of capture and landscape (default: 3)")
-    data.add_argument("--seed", type=int, metavar="N", help="of the drawn voxels, points, fields (default: 0)")
+    data.add_argument(
+        "--subjects", type=int, metavar="N", help="maximum number of subjects of each split (default: 10)"
+    )
+    data.add_argument(
+        "--descent-pairs", type=int, metavar="N", help="pairs for capture range and energy landscape (default: 3)"
+    )
+    data.add_argument("--seed", type=int, metavar="N", help="of the random voxels, points and fields (default: 0)")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Do what ``argv`` says; print the numbers and where the results lie."""
+    """Run the command, and print the most important numbers and the path of the page.
+
+    Raises:
+        UserError: options or files cannot be used.
+    """
     arguments = build_parser().parse_args(argv)
     command = shlex.join(["mmreg-features", *(sys.argv[1:] if argv is None else argv)])
-    used, unused = (_OF_DATA, _OF_IMAGES) if arguments.image is None else (_OF_IMAGES, _OF_DATA)
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    mode, unused = ("data", _OF_IMAGES) if arguments.image is None else ("image", _OF_DATA)
     for name in unused:
-        if getattr(arguments, name) is not None:
-            raise UserError(
-                f"--{name.replace('_', '-')} {getattr(arguments, name)}: not together with "
-                f"--{'data' if arguments.image is None else 'image'}"
-            )
-    # What was not given keeps the default of the function.
-    options = {name: getattr(arguments, name) for name in used if getattr(arguments, name) is not None}
-    if arguments.image is None and arguments.checkpoint is None:
-        raise UserError(f"--data {arguments.data}: needs --checkpoint, whose features are measured")
+        if name in given:
+            raise UserError(f"{name}={given[name]}: cannot be used together with --{mode}")
+    if arguments.image is None:
+        _study(arguments, given, command)
+    else:
+        _maps(arguments, given, command)
 
-    from mmreg_lightning.inspection.commands import write_feature_maps, write_feature_study
 
-    common = {"overwrite": arguments.overwrite, "command": command, **options}
-    if arguments.image is not None:
-        with progress_bar("features") as progress:
-            content = write_feature_maps(
-                arguments.image, arguments.out, checkpoint=arguments.checkpoint, progress=progress, **common
-            )
-        alike = content["similarity"]
-        if alike is not None:
-            match = ", ".join(f"{x:.1f}" for x in alike["match_voxel"])
-            print(f"Best match of the point: voxel {match}")
-        print(f"Results: {arguments.out / 'features.html'}")
-        return
+def _maps(arguments: argparse.Namespace, given: Mapping[str, Any], command: str) -> None:
+    for name in ("other_labels", "other_modality"):
+        if name in given and arguments.other_image is None:
+            raise UserError(f"{name}={given[name]}: needs --other-image")
+
+    from mmreg_lightning.data.pair import ImageFiles
+    from mmreg_lightning.inspection.commands import write_feature_maps
+
+    images = [ImageFiles(arguments.image, arguments.labels, modality=arguments.modality or "")]
+    if arguments.other_image is not None:
+        modality = arguments.other_modality or ""
+        images.append(ImageFiles(arguments.other_image, arguments.other_labels, modality=modality))
+    with progress_bar("features") as progress:
+        content = write_feature_maps(
+            images,
+            arguments.out,
+            point=arguments.point,
+            checkpoint=arguments.checkpoint,
+            spacing=arguments.spacing,
+            device=given.get("device", "auto"),
+            overwrite=arguments.overwrite,
+            progress=progress,
+            command=command,
+        )
+    if content["similarity"] is not None:
+        match = ", ".join(f"{x:.1f}" for x in content["similarity"]["match_voxel"])
+        print(f"Best match of the point: voxel {match}")
+    print(f"Results: {arguments.out / 'features.html'}")
+
+
+def _study(arguments: argparse.Namespace, given: Mapping[str, Any], command: str) -> None:
+    if arguments.checkpoint is None:
+        raise UserError(f"data={arguments.data}: needs --checkpoint, whose features are measured")
+
     from mmreg_lightning.config import CACHE_DIR
+    from mmreg_lightning.inspection.commands import write_feature_study
+    from mmreg_lightning.inspection.study import Study
     from mmreg_lightning.inspection.study_report import summary_table
     from mmreg_lightning.reporting.pages import markdown_table
 
+    # An option that is not given keeps the default of the class.
+    options = {name: given[name] for name in _OF_DATA if name in given}
+    study = Study(arguments.checkpoint, arguments.data, **options)
     with progress_bar("images", "retrieval", "displacements") as progress:
         summary = write_feature_study(
-            arguments.checkpoint, arguments.data, arguments.out, cache_dir=CACHE_DIR, progress=progress, **common
+            study,
+            arguments.out,
+            cache_dir=CACHE_DIR,
+            overwrite=arguments.overwrite,
+            progress=progress,
+            command=command,
         )
     print(markdown_table(summary_table(summary)))
     print(f"Results: {arguments.out / 'report.html'}")

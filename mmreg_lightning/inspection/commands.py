@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +11,22 @@ import yaml
 
 from mmreg_lightning.data.pair import ImageFiles
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, write_text
+from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, write_json, write_text
 from mmreg_lightning.inspection import maps_report, study_report
+from mmreg_lightning.inspection.families import make_families
 from mmreg_lightning.inspection.maps import map_image, similarity
-from mmreg_lightning.inspection.maps_report import Mapped, write_maps
-from mmreg_lightning.inspection.study import Progress, Study, plan_study, run_study
-from mmreg_lightning.inspection.study_report import write_study
+from mmreg_lightning.inspection.study import Progress, Study
 from mmreg_lightning.registration.result import describe_run
 from mmreg_lightning.registration.settings import Options, resolve
 
-OUTPUTS = tuple(dict.fromkeys((*maps_report.OUTPUTS[:-2], *study_report.OUTPUTS[:-2], "run.yaml", "features.json")))
-"""Of both kinds of run, so that one does not leave files of the other behind."""
+OUTPUTS = tuple(dict.fromkeys((*maps_report.OUTPUTS, *study_report.OUTPUTS, "run.yaml", "features.json")))
+"""Files of both kinds of run: neither leaves files of the other behind. features.json is written last."""
 
 
 def write_feature_maps(
-    image: Path,
+    images: Sequence[ImageFiles],
     out: Path,
     *,
-    labels: Path | None = None,
-    modality: str | None = None,
-    other_image: Path | None = None,
-    other_labels: Path | None = None,
-    other_modality: str | None = None,
     point: Sequence[float] | None = None,
     checkpoint: Path | None = None,
     spacing: float | None = None,
@@ -40,119 +35,98 @@ def write_feature_maps(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Compute the features of one image, or of two, and write what ``maps_report.OUTPUTS`` names.
+    """Compute the features of one image or of two, and write ``maps_report.OUTPUTS``, run.yaml and features.json.
 
     Args:
-        image, labels, modality: the first image; the modality is that of a checkpoint's fixed images when None.
-        other_image, other_labels, other_modality: the second one; None is no second one.
+        images: one or two. Without a name their modalities are those of the checkpoint's fixed and moving images.
         out: folder for the results.
-        point: (3,) voxels of ``image``'s file, to be looked for in the second image, else in the same one.
-        checkpoint, spacing: see ``resolve_settings``.
-        device: see ``resolve_device``.
+        point: (3,) voxels of the first image file; its features are searched in the last image.
+        checkpoint, spacing, device: see ``Options``.
         overwrite: replace earlier results in ``out``.
-        progress: told of each image.
+        progress: called after each image.
         command: the command line, for run.yaml.
 
     Returns:
         Content of features.json.
 
     Raises:
-        UserError: an input, option or the output folder cannot be used.
+        UserError: an input, an option or the output folder cannot be used.
     """
-    for option, value in (("other_labels", other_labels), ("other_modality", other_modality)):
-        if other_image is None and value is not None:
-            raise UserError(f"{option}={value}: needs other_image")
     check_free(out, OUTPUTS, overwrite)
+    fixed, moving, *_ = (*(files.modality or None for files in images), None)
     try:
         settings = resolve(
-            Options(
-                checkpoint,
-                fixed_modality=modality,
-                moving_modality=other_modality,
-                spacing=spacing,
-                device=device,
-            )
+            Options(checkpoint, fixed_modality=fixed, moving_modality=moving, spacing=spacing, device=device)
         )
     except UserError as error:
         named = str(error).replace("fixed_modality=", "modality=").replace("moving_modality=", "other_modality=")
         raise UserError(named) from error
-    asked = [ImageFiles(image, labels, modality=settings.fixed_modality)]
-    if other_image is not None:
-        asked.append(ImageFiles(other_image, other_labels, modality=settings.moving_modality))
+    used = [settings.fixed_modality, settings.moving_modality][: len(images)]
     mapped = []
-    for number, files in enumerate(asked):
-        mapped.append(map_image(files, settings))
+    for number, (files, modality) in enumerate(zip(images, used, strict=True)):
+        mapped.append(map_image(dataclasses.replace(files, modality=modality), settings))
         if progress is not None:
-            progress("features", number + 1, len(asked))
+            progress("features", number + 1, len(images))
     alike = None if point is None else similarity(mapped[0], point, mapped[-1])
-    inputs = {"image": image, "labels": labels, "other_image": other_image, "other_labels": other_labels}
+    inputs = {"image": images[0].image, "labels": images[0].labels}
+    if len(images) > 1:
+        inputs |= {"other_image": images[1].image, "other_labels": images[1].labels}
     inputs["checkpoint"] = checkpoint
     run = {
         **describe_run({name: path for name, path in inputs.items() if path is not None}, command),
         "features": dict(settings.family.config),
-        "modalities": [files.modality for files in asked],
-        "normalisation": {files.modality: dict(settings.family.recipe(files.modality)) for files in asked},
+        "modalities": used,
+        "normalisation": {modality: dict(settings.family.recipe(modality)) for modality in used},
     }
     with new_output_dir(out) as folder:
         remove_outputs(folder, OUTPUTS)
-        other = mapped[1] if len(mapped) > 1 else None
-        content = write_maps(folder, Mapped(mapped[0], other, alike, settings.label_names), command)
-        write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
-        maps_report.write_end(folder, content)
+        content = maps_report.write_maps(folder, mapped, alike, settings.label_names, command)
+        _write_end(folder, run, content)
     return content
 
 
 def write_feature_study(
-    checkpoint: Path,
-    root: Path,
+    study: Study,
     out: Path,
     *,
     cache_dir: str | Path,
-    split: str = "test",
-    probe_split: str = "val",
-    subjects: int = 10,
-    descent_pairs: int = 3,
-    seed: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Measure a checkpoint's features on a data set and write what ``study_report.OUTPUTS`` names.
+    """Measure a checkpoint's features on a data set, and write ``study_report.OUTPUTS``, run.yaml and features.json.
 
     Args:
-        checkpoint, root, split, probe_split, subjects, descent_pairs, seed: see ``plan_study``.
-        out: folder for the results.
-        cache_dir, progress: see ``run_study``.
-        overwrite: replace earlier results in ``out``.
-        command: the command line, for run.yaml.
+        study: what to measure.
+        out, overwrite, command: see ``write_feature_maps``.
+        cache_dir: where prepared arrays are kept.
+        progress: see ``Study.run``.
 
     Returns:
         Content of features.json.
 
     Raises:
-        UserError: see ``plan_study``, or the output folder cannot be used.
+        UserError: a file of the data set or the output folder cannot be used.
     """
     check_free(out, OUTPUTS, overwrite)
-    plan = plan_study(
-        checkpoint,
-        root,
-        split=split,
-        probe_split=probe_split,
-        subjects=subjects,
-        descent_pairs=descent_pairs,
-        seed=seed,
-    )
+    dataset = study.dataset
     with new_output_dir(out) as folder:
-        study: Study = run_study(plan, cache_dir, progress)
+        families = make_families(study.learned, dataset, cache_dir)
+        tables, summary = study.run(families, progress)
         run = {
-            **describe_run({"checkpoint": checkpoint, "data": plan.dataset.description}, command),
-            "features": plan.model.hparams["features"],
-            "mind_ssc": dict(study.mind_ssc),
-            "seed": seed,
+            **describe_run({"checkpoint": Path(study.checkpoint), "data": dataset.description}, command),
+            "features": study.model.hparams["features"],
+            "mind_ssc": next(dict(family.config) for family in families if family.name == "mind_ssc"),
+            "seed": study.seed,
         }
+        facts = {"checkpoint": study.checkpoint, "data": study.root, "seed": study.seed, "command": command or ""}
         remove_outputs(folder, OUTPUTS)
-        facts = {**run["versions"], "checkpoint": str(checkpoint), "data": str(root), "seed": seed}
-        summary = write_study(folder, study, facts, f"Features on {plan.dataset.name}", command)
-        write_text(folder / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))
-        study_report.write_end(folder, summary)
+        title = f"Features on {dataset.name}"
+        study_report.write_study(folder, tables, summary, {**run["versions"], **facts}, title)
+        _write_end(folder, run, summary)
     return summary
+
+
+def _write_end(folder: Path, run: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    write_text(folder / "run.yaml", yaml.safe_dump(dict(run), sort_keys=False, width=100))
+    write_json(folder / "features.json", content)

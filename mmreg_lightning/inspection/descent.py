@@ -1,178 +1,269 @@
-"""Capture range and energy landscape over the pairs of a data set."""
+"""Capture range and energy landscape: the first Taylor step, and the energy along shifts of an aligned pair."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
-from mmreg_lightning.functional.resize import resize_displacement
+from mmreg_lightning.descent.step import DescentStep
+from mmreg_lightning.functional.labels import one_hot
+from mmreg_lightning.functional.resize import carried_displacement, pool, pyramid, resize_displacement
+from mmreg_lightning.functional.smooth import TRUNCATE, gaussian_smooth
 from mmreg_lightning.functional.warp import warp
-from mmreg_lightning.geometry.working import working_grid
-from mmreg_lightning.inspection.capture import (
-    DIRECTIONS,
-    direction_cosines,
-    level_steps,
-    shift_field,
-    smooth_field,
-    surface_bands,
-)
-from mmreg_lightning.inspection.families import StudiedFamily, label_features
-from mmreg_lightning.inspection.landscape import basin, shift_energies
-from mmreg_lightning.io.images import read_image
+from mmreg_lightning.inspection.families import StudiedFamily, warped_labels
+from mmreg_lightning.inspection.rows import Row
 from mmreg_lightning.phantom.dataset import true_displacement
 from mmreg_lightning.solvers.protocol import Solver
 
-Row = dict[str, Any]
+DIRECTIONS = ((1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, 1.0), (0.0, 0.0, -1.0))
+"""Unit vectors of the rigid shifts: both ways along each axis."""
 RIGID_SIZES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)  # feature voxels
 SMOOTH_SIZES = (0.5, 1.0, 1.5, 2.0, 3.0)
 SMOOTH_FIELDS = 4  # of each size
 _SMOOTH_SIGMA = 5.0  # feature voxels: the longest smooth fields do not fold
+DISPLACEMENTS = len(RIGID_SIZES) * len(DIRECTIONS) + SMOOTH_FIELDS * len(SMOOTH_SIZES)
 SHIFTS = tuple(np.arange(-5, 5.01, 0.25).tolist())  # of the landscape, feature voxels
 _AXES = ("left-right", "posterior-anterior", "inferior-superior")
 
 
-@dataclass(frozen=True)
-class Aligned:
-    """A pair whose moving image lies on the fixed one.
+def shift_field(shape: Sequence[int], vector: Sequence[float]) -> Tensor:
+    """A constant displacement (1, 3, I, J, K) by a vector (3,), both in voxels."""
+    return torch.tensor(list(vector)).view(1, 3, 1, 1, 1).expand(1, 3, *shape).clone()
 
-    Attributes:
-        pair: the record.
-        truth: (1, 3, I, J, K) working voxels, what has aligned it.
-        exact: whether it is the known displacement of a phantom, or a registration of the true labels.
-        labels: (1, 1, I, J, K) of the fixed image.
-        moving_labels: (1, 1, I, J, K), aligned.
-        spacing: (3,) of the working grid, mm.
+
+def smooth_field(shape: Sequence[int], length: float, sigma: float, generator: torch.Generator) -> Tensor:
+    """A random smooth displacement (1, 3, I, J, K) in voxels.
+
+    Args:
+        shape: (I, J, K).
+        length: mean of |u|, voxels.
+        sigma: of the Gaussian that smooths white noise, voxels. Several times ``length`` avoids folds.
+        generator: of the noise.
     """
+    # The smoothing repeats the border, where the field is rough: a margin is cut off.
+    margin = math.ceil(TRUNCATE * sigma)
+    noise = torch.randn(1, 3, *(n + 2 * margin for n in shape), generator=generator)
+    field = gaussian_smooth(noise, sigma)
+    for axis, n in enumerate(shape):
+        field = field.narrow(2 + axis, margin, n)
+    return field * (length / field.norm(dim=1).mean())
 
-    pair: Pair[ImageFiles]
-    truth: Tensor
-    exact: bool
-    labels: Tensor
-    moving_labels: Tensor
-    spacing: Sequence[float]
+
+def surface_bands(labels: Tensor, ids: Sequence[int], stride: int) -> dict[int, Tensor]:
+    """Feature voxels at each organ's surface, which have organ and other tissue in their neighbourhood.
+
+    Args:
+        labels: (1, 1, I, J, K) on the working grid.
+        ids: label ids of the organs.
+        stride: of the feature grid.
+
+    Returns:
+        For each organ that is shown a mask (I / stride, J / stride, K / stride).
+    """
+    inside = (pool(one_hot(labels, ids), stride) >= 0.5).float()
+    highest = F.max_pool3d(inside, 3, 1, 1)
+    lowest = -F.max_pool3d(-inside, 3, 1, 1)
+    bands = (highest > lowest)[0]
+    return {organ: band for organ, band in zip(ids, bands, strict=True) if bool(band.any())}
+
+
+def direction_cosines(update: Tensor, truth: Tensor, regions: Mapping[int, Tensor]) -> dict[int, float]:
+    """Mean cosine between two displacements (1, 3, I, J, K) in each mask (I, J, K); a zero step counts as 0."""
+    # float64: parallel vectors of any length give 1.
+    cosine = F.cosine_similarity(update.double(), truth.double(), dim=1, eps=1e-12)[0]
+    return {name: float(cosine[mask].mean()) for name, mask in regions.items()}
+
+
+def level_steps(step: DescentStep, fixed: Tensor, moving: Tensor, levels: Sequence[int]) -> dict[int, Tensor]:
+    """The first step from zero displacement at each level of a pyramid, on the features' own grid.
+
+    Args:
+        step: the regularised step.
+        fixed, moving: (1, C, I, J, K) features.
+        levels: pooling factors.
+
+    Returns:
+        By level, (1, 3, I, J, K) in voxels of the feature grid.
+    """
+    steps = {}
+    i, j, k = fixed.shape[2:]
+    for level, (f, m) in zip(levels, pyramid((fixed, moving), levels), strict=True):
+        update = step.update(f, m, carried_displacement(None, f))
+        full = resize_displacement(update, [n * level for n in update.shape[2:]])
+        # Levels pad the end of an axis to a multiple of their factors.
+        steps[level] = full[:, :, :i, :j, :k]
+    return steps
+
+
+def shift_energies(fixed: Tensor, moving: Tensor, axis: int, shifts: Sequence[float]) -> NDArray[np.float64]:
+    """Mean squared residual of the features for shifts of the moving ones.
+
+    All shifts are compared on the same fixed voxels: a margin of the longest shift is left out, so that none of them
+    looks outside.
+
+    Args:
+        fixed, moving: (1, C, I, J, K) features.
+        axis: 0, 1 or 2.
+        shifts: (S,) in voxels.
+
+    Returns:
+        (S,) squared feature values, summed over the channels.
+    """
+    n = fixed.shape[2 + axis]
+    margin = min(math.ceil(max(abs(s) for s in shifts)), (n - 1) // 2)
+    energies = []
+    for shift in shifts:
+        vector = [shift if a == axis else 0.0 for a in range(3)]
+        residual = fixed - warp(moving, shift_field(fixed.shape[2:], vector).to(fixed))
+        inner = residual.narrow(2 + axis, margin, n - 2 * margin)
+        energies.append(float(inner.double().square().sum(1).mean()))
+    return np.array(energies)
+
+
+def basin(shifts: Sequence[float], energies: Sequence[float]) -> tuple[float, float]:
+    """The shift of the lowest energy, and the distance from it within which the energy rises strictly on both sides.
+
+    Args:
+        shifts: in rising order.
+        energies: one for each shift.
+
+    Returns:
+        Both in the unit of ``shifts``; the end of the range limits the distance.
+    """
+    lowest = int(np.argmin(energies))
+    right = lowest + _rising(energies[lowest:])
+    left = lowest - _rising(energies[lowest::-1])
+    return float(shifts[lowest]), float(min(shifts[right] - shifts[lowest], shifts[lowest] - shifts[left]))
+
+
+def _rising(values: Sequence[float]) -> int:
+    """Number of steps from the first value over which the values rise strictly."""
+    steps = [b > a for a, b in pairwise(values)]
+    return [*steps, False].index(False)
+
+
+class Displacement(NamedTuple):
+    """A known displacement: ``rigid`` or ``smooth``, its size in feature voxels, its field in working voxels."""
+
+    kind: str
+    size: float
+    field: Tensor
+
+
+def displacements(shape: Sequence[int], stride: int, seed: int) -> Iterator[Displacement]:
+    """The ``DISPLACEMENTS`` known displacements on a working grid (I, J, K), for features of a stride."""
+    for size in RIGID_SIZES:
+        for direction in DIRECTIONS:
+            yield Displacement("rigid", size, shift_field(shape, [size * stride * x for x in direction]))
+    generator = torch.Generator().manual_seed(seed)
+    for size in SMOOTH_SIZES:
+        for _ in range(SMOOTH_FIELDS):
+            field = smooth_field(shape, size * stride, _SMOOTH_SIGMA * stride, generator)
+            yield Displacement("smooth", size, field)
 
 
 @torch.no_grad()
 def align(
-    dataset: Learn2RegDataset, pair: Pair[ImageFiles], family: StudiedFamily, solver: Solver, ids: Sequence[int]
-) -> Aligned:
-    """Align a pair by its known displacement, or else by the solver on the true labels.
+    dataset: Learn2RegDataset, pair: Pair[ImageFiles], labels: StudiedFamily, solver: Solver
+) -> tuple[Tensor, bool]:
+    """Align a pair by its known displacement, or by a registration of the true labels where there is none.
 
     Args:
         dataset, pair: what to align.
-        family: whose images and stride are used.
+        labels: the ``label_family``.
         solver: for pairs without a known displacement.
-        ids: organs.
-    """
-    fixed, moving = family.cache.pair(pair)
-    grid = working_grid(read_image(pair.fixed.image).grid, family.cache.spacing)
-    labels = [prepared.labels[None].long() for prepared in (fixed, moving)]
-    truth = true_displacement(dataset, pair, grid)
-    exact = truth is not None
-    if truth is None:
-        stride = family.features.stride
-        f, m = (label_features(x, ids, stride) for x in labels)
-        truth = resize_displacement(solver(f, m), grid.shape)
-    moved = warp(labels[1].float(), truth, mode="nearest").long()
-    return Aligned(pair, truth, exact, labels[0], moved, grid.spacing.tolist())
-
-
-@torch.no_grad()
-def descent_rows(
-    aligned: Aligned,
-    families: Sequence[StudiedFamily],
-    levels: Sequence[int],
-    names: dict[int, str],
-    seed: int,
-    done: Callable[[], None],
-) -> tuple[list[Row], list[Row]]:
-    """Cosines of the first step along displacements, and energies along rigid shifts.
-
-    The fixed image, as it comes from the scanner, is displaced: ``fixed'(x) = fixed(x + v(x))`` lies at ``x + v(x)`` in
-    the aligned moving image, so v is the true direction everywhere. Features are computed of the displaced image.
-
-    Args:
-        aligned: the pair.
-        families: the true labels are added as a last one, the best that the step can do.
-        levels: of the pyramid.
-        names: organ of each label id.
-        seed: of the smooth displacements.
-        done: called after each displacement.
 
     Returns:
-        Rows of the capture range (a displacement, family, level and organ each) and of the landscape.
+        (1, 3, I, J, K) in working voxels, fixed to moving, and whether it is the known displacement.
+
+    Raises:
+        UserError: a file cannot be used.
     """
-    pair, ids = aligned.pair, list(names)
-    stride = families[0].features.stride
-    prepared = {f.name: f.cache.pair(pair) for f in families}
-    moving = {
-        f.name: f.features(warp(prepared[f.name].moving.image[None], aligned.truth), pair.moving.modality)
-        for f in families
-    }
-    moving["labels"] = label_features(aligned.moving_labels, ids, stride)
-    still = {f.name: f.features(prepared[f.name].fixed.image[None], pair.fixed.modality) for f in families}
-    still["labels"] = label_features(aligned.labels, ids, stride)
-    landscape = _landscape_rows(pair.name, still, moving, aligned.spacing, stride)
-    rows: list[Row] = []
-    for kind, size, field in _displacements(aligned.labels.shape[2:], stride, seed):
-        labels = warp(aligned.labels.float(), field, mode="nearest").long()
-        shape = moving["labels"].shape[2:]
-        truth = resize_displacement(field, shape)
-        bands = surface_bands(labels, ids, stride)
-        mm = size * stride * float(np.mean(aligned.spacing))
-        displaced = {
-            f.name: f.features(warp(prepared[f.name].fixed.image[None], field), pair.fixed.modality) for f in families
-        }
-        displaced["labels"] = label_features(labels, ids, stride)
-        step_of = {f.name: f.step for f in families} | {"labels": families[0].step}
-        for name, features in displaced.items():
-            for level, step in level_steps(step_of[name], features, moving[name], levels).items():
-                found = direction_cosines(step, truth, bands)
-                common = {"family": name, "case": pair.name, "kind": kind, "mm": mm, "level": level}
-                rows += [{**common, "organ": names[i], "cosine": value} for i, value in found.items()]
-        done()
-    return rows, landscape
+    grid = labels.grid(pair.fixed)
+    known = true_displacement(dataset, pair, grid)
+    if known is not None:
+        return known, True
+    fixed, moving = (labels(prepared, "") for prepared in labels.cache.pair(pair))
+    return resize_displacement(solver(fixed, moving), grid.shape), False
 
 
-def displacement_count() -> int:
-    """How often ``descent_rows`` calls ``done``."""
-    return len(RIGID_SIZES) * len(DIRECTIONS) + SMOOTH_FIELDS * len(SMOOTH_SIZES)
+class AlignedPair:
+    """A pair whose moving image is warped onto the fixed one, with the features of all families.
 
+    Args:
+        pair: the record.
+        truth: (1, 3, I, J, K) in working voxels, fixed to moving; it aligns the pair.
+        families: all with the same working grid and stride.
+        names: organ of each label id.
 
-def _displacements(shape: Sequence[int], stride: int, seed: int) -> list[tuple[str, float, Tensor]]:
-    """Kind, size in feature voxels, and field in working voxels."""
-    fields = [
-        ("rigid", size, shift_field(shape, [size * stride * x for x in direction]))
-        for size in RIGID_SIZES
-        for direction in DIRECTIONS
-    ]
-    generator = torch.Generator().manual_seed(seed)
-    for size in SMOOTH_SIZES:
-        for _ in range(SMOOTH_FIELDS):
-            fields.append(("smooth", size, smooth_field(shape, size * stride, _SMOOTH_SIGMA * stride, generator)))
-    return fields
+    Raises:
+        UserError: a file cannot be used.
+    """
 
+    @torch.no_grad()
+    def __init__(
+        self, pair: Pair[ImageFiles], truth: Tensor, families: Sequence[StudiedFamily], names: Mapping[int, str]
+    ) -> None:
+        self.modality = pair.fixed.modality
+        self.case = pair.name
+        self.names = names
+        self.stride = families[0].features.stride
+        self.spacing = families[0].grid(pair.fixed).spacing
+        images = [(family, *family.cache.pair(pair)) for family in families]
+        self.fixed = [(family, fixed) for family, fixed, _ in images]
+        self.moving = {family.name: family(moving, pair.moving.modality, truth) for family, _, moving in images}
 
-def _landscape_rows(
-    case: str, fixed: dict[str, Tensor], moving: dict[str, Tensor], spacing: Sequence[float], stride: int
-) -> list[Row]:
-    """Energies divided by their mean over the shifts, so that families of other units compare."""
-    rows: list[Row] = []
-    for name in fixed:
-        for axis, called in enumerate(_AXES):
-            energies = shift_energies(fixed[name], moving[name], axis, SHIFTS)
-            relative = energies / energies.mean()
-            mm = [shift * stride * spacing[axis] for shift in SHIFTS]
-            # Interpolation between feature voxels smooths and so lowers the energy: the basin is that of whole voxels.
-            whole = [n for n, shift in enumerate(SHIFTS) if shift == round(shift)]
-            lowest, width = basin([mm[n] for n in whole], [float(relative[n]) for n in whole])
-            common = {"family": name, "case": case, "axis": called, "lowest_mm": lowest, "basin_mm": width}
-            rows += [{**common, "mm": m, "energy": e} for m, e in zip(mm, relative.tolist(), strict=True)]
-    return rows
+    @torch.no_grad()
+    def capture_rows(self, displacement: Displacement, levels: Sequence[int]) -> list[Row]:
+        """Cosines between the first step and a displacement: one row for each family, level and organ.
+
+        The original fixed image is displaced: ``fixed'(x) = fixed(x + v(x))`` corresponds to ``x + v(x)`` in the
+        aligned moving image, so v is the true direction everywhere. Features are computed from the displaced image.
+
+        Args:
+            displacement: v.
+            levels: pooling factors of the pyramid.
+        """
+        kind, size, field = displacement
+        bands = surface_bands(warped_labels(self.fixed[0][1], field), list(self.names), self.stride)
+        mm = size * self.stride * float(np.mean(self.spacing))
+        rows: list[Row] = []
+        for family, image in self.fixed:
+            features, moving = family(image, self.modality, field), self.moving[family.name]
+            truth = resize_displacement(field, features.shape[2:])
+            for level, step in level_steps(family.step, features, moving, levels).items():
+                common = {"family": family.name, "case": self.case, "kind": kind, "mm": mm, "level": level}
+                cosines = direction_cosines(step, truth, bands)
+                rows += [{**common, "organ": self.names[i], "cosine": value} for i, value in cosines.items()]
+        return rows
+
+    @torch.no_grad()
+    def landscape_rows(self) -> list[Row]:
+        """Energies along rigid shifts: one row for each family, axis and shift.
+
+        Energies are relative to their mean over the shifts, so that families with different units are comparable.
+        """
+        rows: list[Row] = []
+        for family, image in self.fixed:
+            features = family(image, self.modality)
+            for axis, called in enumerate(_AXES):
+                energies = shift_energies(features, self.moving[family.name], axis, SHIFTS)
+                relative = (energies / energies.mean()).tolist()
+                mm = [shift * self.stride * float(self.spacing[axis]) for shift in SHIFTS]
+                # Interpolation between feature voxels lowers the energy: the basin is that of whole voxels.
+                whole = [n for n, shift in enumerate(SHIFTS) if shift == round(shift)]
+                lowest, width = basin([mm[n] for n in whole], [relative[n] for n in whole])
+                common = {"family": family.name, "case": self.case, "axis": called}
+                found = {**common, "lowest_mm": lowest, "basin_mm": width}
+                rows += [{**found, "mm": m, "energy": e} for m, e in zip(mm, relative, strict=True)]
+        return rows

@@ -2,73 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.data.pair import ImageFiles, Pair
+from mmreg_lightning.data.pair import ImageFiles
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.features.labels import LabelFeatures
 from mmreg_lightning.features.protocol import FeatureExtractor
+from mmreg_lightning.functional.warp import warp
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.working import working_grid
+from mmreg_lightning.io.images import read_image
 from mmreg_lightning.registration.families import FeatureFamily, family_of_config
-from mmreg_lightning.reporting import pages
-
-NAMES = {"learned": "learned", "mind_ssc": "MIND-SSC", "intensity": "intensity", "labels": "true labels"}
-COLOURS = {
-    "learned": pages.COLOURS[0],
-    "mind_ssc": pages.COLOURS[1],
-    "intensity": pages.COLOURS[3],
-    "labels": pages.COLOURS[2],
-    "before": pages.COLOURS[7],
-}
-"""The same for each family in every picture."""
-MARKERS = {"learned": "o", "mind_ssc": "s", "intensity": "^", "labels": "D"}
 
 
 @dataclass(frozen=True, eq=False)
 class StudiedFamily:
-    """A feature family with what a study needs besides.
+    """A feature family with what its measures need.
 
     Attributes:
-        family: the features.
-        cache: gives images as these features want them.
-        step: the regularised step with a noise floor that suits them.
+        name: ``learned``, ``mind_ssc``, ``intensity`` or ``labels``.
+        config: of the extractor, plain types.
+        features: the extractor.
+        cache: gives images with the intensities that these features expect.
+        step: the regularised step, with the noise floor of these features.
     """
 
-    family: FeatureFamily
+    name: str
+    config: Mapping[str, Any]
+    features: FeatureExtractor
     cache: PreprocessingCache
     step: DescentStep
 
-    @property
-    def name(self) -> str:
-        """Key of ``NAMES``."""
-        return self.family.name
+    def __call__(self, prepared: PreparedImage, modality: str, displacement: Tensor | None = None) -> Tensor:
+        """Features (1, C, i, j, k) of an image, which is warped by (1, 3, I, J, K) working voxels before."""
+        if isinstance(self.features, LabelFeatures):
+            return self.features(warped_labels(prepared, displacement), modality)
+        image = prepared.image[None]
+        return self.features(image if displacement is None else warp(image, displacement), modality)
 
-    @property
-    def features(self) -> FeatureExtractor:
-        """The extractor."""
-        return self.family.features
+    def grid(self, files: ImageFiles) -> Grid:
+        """Working grid of an image."""
+        return working_grid(read_image(files.image).grid, self.cache.spacing)
 
-    @torch.no_grad()
-    def of_image(self, files: ImageFiles) -> tuple[Tensor, PreparedImage]:
-        """(C, i, j, k) on the image's own grid, and the image."""
-        prepared = self.cache.image(files)
-        return self.features(prepared.image[None], files.modality)[0], prepared
 
-    @torch.no_grad()
-    def of_pair(self, pair: Pair[ImageFiles]) -> Pair[Tensor]:
-        """Both (C, i, j, k) on the fixed image's grid."""
-        fixed, moving = self.cache.pair(pair)
-        return Pair(
-            self.features(fixed.image[None], pair.fixed.modality)[0],
-            self.features(moving.image[None], pair.moving.modality)[0],
-        )
+def warped_labels(prepared: PreparedImage, displacement: Tensor | None) -> Tensor:
+    """Label map (1, 1, I, J, K), int64, warped by (1, 3, I, J, K) voxels, nearest label."""
+    labels = prepared.labels[None]
+    return (labels if displacement is None else warp(labels.float(), displacement, mode="nearest")).long()
+
+
+def label_family(like: StudiedFamily, ids: Sequence[int]) -> StudiedFamily:
+    """The true labels of organs in the place of features, with the stride and step of another family.
+
+    They show what the step itself can reach.
+    """
+    return StudiedFamily("labels", {}, LabelFeatures(ids, like.features.stride), like.cache, like.step)
 
 
 def make_families(learned: FeatureFamily, dataset: Learn2RegDataset, cache_dir: str | Path) -> list[StudiedFamily]:
@@ -78,13 +74,16 @@ def make_families(learned: FeatureFamily, dataset: Learn2RegDataset, cache_dir: 
         learned: of the checkpoint.
         dataset: that it fits.
         cache_dir: where prepared arrays are kept.
+
+    Raises:
+        UserError: the folder of the cache cannot be written.
     """
     assert learned.model is not None and learned.spacing is not None, "a checkpoint has both"
     stride, modalities = learned.features.stride, learned.model.modalities
     step: DescentStep = instantiate(learned.model.hparams["descent"]["step"])
     families = [
         learned,
-        # The patch that mmreg-compare chose on the phantoms and on the prostate images.
+        # mmreg-compare chose this patch on the phantoms and on the prostate images.
         family_of_config("mind_ssc", stride=stride, radius=1, dilation=1),
         # Learned features and intensity see the same images.
         family_of_config("intensity", stride=stride, normalisation=None),
@@ -93,12 +92,6 @@ def make_families(learned: FeatureFamily, dataset: Learn2RegDataset, cache_dir: 
     for family in families:
         recipes = {m: (learned if family.name == "intensity" else family).recipe(m) for m in modalities}
         cache = PreprocessingCache(cache_dir, learned.spacing, recipes, list(dataset.label_names))
-        alpha = family.step.get("alpha", step.alpha)
-        studied.append(StudiedFamily(family, cache, DescentStep(step.regulariser, alpha, step.max_step, step.forces)))
+        own = DescentStep(step.regulariser, family.step.get("alpha", step.alpha), step.max_step, step.forces)
+        studied.append(StudiedFamily(family.name, family.config, family.features, cache, own))
     return studied
-
-
-def label_features(labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
-    """Features of the true labels (1, 1, I, J, K): (1, len(ids), i, j, k)."""
-    features: Tensor = LabelFeatures(ids, stride)(labels, "")
-    return features

@@ -1,20 +1,21 @@
-"""The files that ``mmreg-features --image`` leaves in its folder."""
+"""The files of ``mmreg-features --image``: feature maps, pictures and an interactive page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from matplotlib.figure import Figure
+from torch import Tensor
 
-from mmreg_lightning.files import atomic_path, write_json, write_rows
+from mmreg_lightning.files import atomic_path, write_rows
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.inspection.effect_size import clustered_order
-from mmreg_lightning.inspection.maps import MappedImage, Similarity, organ_effects
+from mmreg_lightning.inspection.maps import MappedImage, Similarity, clustered_order, organ_effects
+from mmreg_lightning.inspection.rows import Row
 from mmreg_lightning.io.images import save_array, write_image
 from mmreg_lightning.reporting.colours import pca_colours
 from mmreg_lightning.reporting.feature_figures import (
@@ -37,49 +38,36 @@ OUTPUTS = (
     "similarity.nii.gz",
     "similarity.png",
     "features.html",
-    "run.yaml",
-    "features.json",
 )
-"""All files that can come out, in the order in which they are written: where the last one lies, all others do."""
+"""All possible files, in the order in which they are written."""
+_NOTE = (
+    "The page stores features in 8 bits: where several places are nearly equal, its best match may be another one of "
+    "them than in features.json and in the similarity map, which are exact."
+)
 
 
-@dataclass(frozen=True)
-class Mapped:
-    """What is written.
-
-    Attributes:
-        image: the first one.
-        other: the second one, if any.
-        alike: similarity to a point of the first one, in the second or else the same image.
-        label_names: organ name of each label id that is known.
-    """
-
-    image: MappedImage
-    other: MappedImage | None
-    alike: Similarity | None
-    label_names: Mapping[int, str]
-
-    @property
-    def images(self) -> list[MappedImage]:
-        return [self.image] if self.other is None else [self.image, self.other]
-
-
-def write_maps(folder: Path, mapped: Mapped, command: str | None) -> dict[str, Any]:
-    """Write everything but run.yaml and features.json, which the caller ends with.
+def write_maps(
+    folder: Path,
+    images: Sequence[MappedImage],
+    alike: Similarity | None,
+    label_names: Mapping[int, str],
+    command: str | None,
+) -> dict[str, Any]:
+    """Write files that ``OUTPUTS`` names.
 
     Args:
         folder: exists.
-        mapped: what to write.
+        images: one, or two in one feature space.
+        alike: similarity of the last image to a point of the first one.
+        label_names: organ name of each label id that is known.
         command: the command line.
 
     Returns:
         Content of features.json.
     """
-    images = mapped.images
-    # Fitted on both together: the same features have the same colour in both.
-    first, second = images[0].features, images[-1].features
-    colours = pca_colours(first, second)[: len(images)]
-    pictures = [_picture(image, c) for image, c in zip(images, colours, strict=True)]
+    # Fitted to both images together: the same features have the same colour in both.
+    colours = pca_colours(images[0].features, images[-1].features)[: len(images)]
+    pictures = [_picture(image, own) for image, own in zip(images, colours, strict=True)]
     low = min(float(image.features.min()) for image in images)
     high = max(float(image.features.max()) for image in images)
     for prefix, image, colour, picture in zip(("", "other_"), images, colours, pictures, strict=False):
@@ -87,26 +75,18 @@ def write_maps(folder: Path, mapped: Mapped, command: str | None) -> dict[str, A
         _write_rgb(colour, image, folder / f"{prefix}colours.nii.gz")
         _save(folder / f"{prefix}channels.png", draw_channels(picture, low, high))
     _save(folder / "colours.png", draw_colours(pictures))
-    effects = _write_effects(folder, mapped)
-    if mapped.alike is not None:
-        _write_similarity(folder, mapped, mapped.alike, pictures)
-    notes = [
-        "Features are kept in 8 bits here: where several places are nearly alike, the best match may be another one of "
-        "them than in features.json and in the similarity map, which are exact."
-    ]
-    if command:
-        notes.append(f"Command: {command}")
+    effects = _write_effects(folder, images, label_names)
+    if alike is not None:
+        write_image(Volume(alike.map[None].float(), images[-1].grid), folder / "similarity.nii.gz")
+        point, match = images[0].from_centre(alike.world), images[-1].from_centre(alike.match_world)
+        _save(folder / "similarity.png", draw_similarity(pictures[0], point, pictures[-1], alike.map, match))
     # The page opens at the point that the similarity is of.
-    first_shown = pictures[0] if mapped.alike is None else replace(pictures[0], point=mapped.alike.world)
-    write_feature_page(
-        folder / "features.html",
-        [first_shown, *pictures[1:]],
-        " and ".join(f"{p.title}" for p in pictures) + ": features",
-        notes,
-        mapped.label_names,
-    )
+    scenes = pictures if alike is None else [replace(pictures[0], point=alike.world), *pictures[1:]]
+    title = " and ".join(image.title for image in images) + ": features"
+    notes = [_NOTE, f"Command: {command}"] if command else [_NOTE]
+    write_feature_page(folder / "features.html", scenes, title, notes, label_names)
     return {
-        "channels": len(first),
+        "channels": len(images[0].features),
         "images": [
             {
                 "image": str(image.volume.path),
@@ -118,85 +98,44 @@ def write_maps(folder: Path, mapped: Mapped, command: str | None) -> dict[str, A
             for image in images
         ],
         "effect_sizes": effects,
-        "similarity": None if mapped.alike is None else _numbers(mapped.alike),
+        "similarity": None if alike is None else alike.numbers(),
     }
 
 
-def write_end(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write features.json, the last file."""
-    write_json(folder / "features.json", content)
-
-
-def _write_effects(folder: Path, mapped: Mapped) -> list[dict[str, Any]]:
-    found = [(image, effects) for image in mapped.images if (effects := organ_effects(image)) is not None]
-    if not found:
-        return []
-    ids = sorted(set.intersection(*(set(own) for _, (own, _) in found)))
+def _write_effects(folder: Path, images: Sequence[MappedImage], label_names: Mapping[int, str]) -> list[Row]:
+    """Effect sizes of the organs that all images with labels show, one row for each image and channel."""
+    found = [(image.title, own) for image in images if (own := organ_effects(image)) is not None]
+    ids = sorted(set.intersection(*(set(own) for _, own in found))) if found else []
     if not ids:
         return []
-    names = [mapped.label_names.get(i, f"label {i}") for i in ids]
-    tables = [table[:, [own.index(i) for i in ids]] for _, (own, table) in found]
+    names = [label_names.get(i, f"label {i}") for i in ids]
+    titles = [title for title, _ in found]
+    tables = [np.stack([own[i] for i in ids], axis=1) for _, own in found]
     order = clustered_order(np.mean(tables, axis=0))
     rows = [
-        {"image": _title(image), "channel": channel}
+        {"image": title, "channel": channel}
         | {names[column]: round(float(table[channel, column]), 4) for column in order[1]}
-        for (image, _), table in zip(found, tables, strict=True)
+        for title, table in zip(titles, tables, strict=True)
         for channel in order[0]
     ]
     write_rows(folder / "effect_sizes.csv", rows)
-    _save(folder / "effect_sizes.png", draw_effects(tables, [_title(image) for image, _ in found], names, order))
+    _save(folder / "effect_sizes.png", draw_effects(tables, titles, names, order))
     return rows
 
 
-def _write_similarity(folder: Path, mapped: Mapped, alike: Similarity, pictures: Sequence[FeaturePicture]) -> None:
-    target = mapped.images[-1]
-    write_image(Volume(alike.map[None].float(), target.grid), folder / "similarity.nii.gz")
-    point, match = (
-        image.volume.grid.direction.T @ (world - image.volume.grid.center)
-        for image, world in ((mapped.image, alike.world), (target, alike.match_world))
-    )
-    figure = draw_similarity(pictures[0], point.tolist(), pictures[-1], alike.map, match.tolist())
-    _save(folder / "similarity.png", figure)
-
-
-def _numbers(alike: Similarity) -> dict[str, Any]:
-    return {
-        "point_voxel": list(alike.point),
-        "point_world_ras_mm": alike.world.tolist(),
-        "match_voxel": alike.match_voxel.tolist(),
-        "match_world_ras_mm": alike.match_world.tolist(),
-        "match_similarity": float(alike.map.max()),
-        "part_above_half": float((alike.map > 0.5).float().mean()),
-    }
-
-
-def _focus(image: MappedImage) -> np.ndarray:
-    """World RAS mm: the middle of the labels, else of the image."""
-    grid = image.volume.grid
-    if image.labels is None or not bool((image.labels.data > 0).any()):
-        return grid.center
-    middle = (image.labels.data[0] > 0).nonzero().double().mean(dim=0).numpy()
-    return grid.affine[:3, :3] @ middle + grid.affine[:3, 3]
-
-
-def _picture(image: MappedImage, colours: torch.Tensor) -> FeaturePicture:
+def _picture(image: MappedImage, colours: Tensor) -> FeaturePicture:
     labels = None if image.labels is None else image.labels.data[0]
     grid = image.volume.grid
-    return FeaturePicture(_title(image), image.shown, grid, image.features, image.grid, colours, labels, _focus(image))
+    return FeaturePicture(image.title, image.shown, grid, image.features, image.grid, colours, labels, image.focus)
 
 
-def _title(image: MappedImage) -> str:
-    name = image.volume.path.name if image.volume.path is not None else "image"
-    return f"{image.modality} {name.removesuffix('.gz').removesuffix('.nii')}"
-
-
-def _write_rgb(colours: torch.Tensor, image: MappedImage, path: Path) -> None:
-    """A NIfTI of type RGB24, which viewers show in colour."""
+def _write_rgb(colours: Tensor, image: MappedImage, path: Path) -> None:
+    """Write a NIfTI of type RGB24, which viewers show in colour."""
     array = np.moveaxis((colours * 255).round().numpy().astype(np.uint8), 0, -1)
     rgb = np.ascontiguousarray(array).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
     save_array(rgb, NativeGrid.of(image.grid), path)
 
 
-def _save(path: Path, figure: Any) -> None:
+def _save(path: Path, figure: Figure) -> None:
     with atomic_path(path) as temporary:
         temporary.write_bytes(figure_png(figure))

@@ -1,23 +1,23 @@
-"""A linear probe: whether one and the same linear classifier reads the organs off the features of both modalities."""
+"""Linear probe: can one linear classifier read the organs from the features of both modalities?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.inspection.rows import Row
 
-@dataclass(frozen=True)
-class Samples:
-    """Feature vectors with what lies there.
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
-    Attributes:
-        features: (N, C).
-        labels: (N,) label ids.
-    """
+
+class Samples(NamedTuple):
+    """Feature vectors (N, C) and the label ids (N,) at their places."""
 
     features: Tensor
     labels: Tensor
@@ -26,76 +26,89 @@ class Samples:
 def sample_voxels(
     features: Tensor, labels: Tensor, ids: Sequence[int], count: int, generator: torch.Generator
 ) -> Samples:
-    """At most ``count`` voxels of each label, drawn without repetition.
+    """Draw at most ``count`` voxels of each label without repetition.
 
     Args:
         features: (C, I, J, K).
         labels: (I, J, K) on the same grid.
-        ids: labels to draw, 0 for the background.
-        count: of voxels of each.
-        generator: of the draw: the same one draws the same voxels for any features on this grid.
+        ids: labels to draw; 0 is the background.
+        count: number of voxels of each label.
+        generator: with the same state it draws the same voxels for any features on this grid.
     """
     flat = labels.flatten()
-    chosen = []
-    for label in ids:
-        places = (flat == label).nonzero()[:, 0]
-        chosen.append(places[torch.randperm(len(places), generator=generator)[:count]])
-    index = torch.cat(chosen)
+    places = [(flat == label).nonzero()[:, 0] for label in ids]
+    index = torch.cat([p[torch.randperm(len(p), generator=generator)[:count]] for p in places])
     return Samples(features.flatten(1)[:, index].T.contiguous(), flat[index])
 
 
-def joined(samples: Sequence[Samples]) -> Samples:
-    """Samples of several images as one set."""
-    return Samples(torch.cat([s.features for s in samples]), torch.cat([s.labels for s in samples]))
+def require_scikit_learn() -> None:
+    """Check that scikit-learn can be imported.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "the linear probe needs scikit-learn of the extra inspection: pip install 'mmreg-lightning[inspection]'"
+        ) from error
 
 
-class LinearProbe:
-    """Multinomial logistic regression with equal weight for every label, on standardised features.
+def fit_probe(samples: Samples, penalty: float = 1e-4) -> Pipeline:
+    """Fit multinomial logistic regression with equal weight for every label to standardised features.
+
+    The loss is ``mean_over_labels(mean_over_samples(-log p(label))) + penalty |W|^2``; the intercept has no penalty.
 
     Args:
-        samples: to learn from.
-        penalty: of the squared weights.
+        samples: training samples of at least two labels.
+        penalty: factor of the squared weights.
+
+    Returns:
+        A fitted scikit-learn pipeline: ``predict`` maps an array (N, C) to label ids (N,).
+
+    Raises:
+        UserError: scikit-learn is not installed.
     """
+    require_scikit_learn()
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    def __init__(self, samples: Samples, penalty: float = 1e-4) -> None:
-        self.ids = samples.labels.unique()
-        self.mean = samples.features.double().mean(dim=0)
-        self.scale = samples.features.double().std(dim=0).clamp_min(1e-6)
-        target = torch.searchsorted(self.ids, samples.labels)
-        counts = torch.bincount(target, minlength=len(self.ids)).double()
-        x = self._inputs(samples.features)
-        # Inference mode or no_grad of a caller must not reach the fit.
-        with torch.inference_mode(False), torch.enable_grad():
-            weights = torch.zeros(x.shape[1], len(self.ids), dtype=torch.float64, requires_grad=True)
-            optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
-
-            def closure() -> Tensor:
-                optimiser.zero_grad()
-                loss = F.cross_entropy(x @ weights, target, weight=1 / counts) + penalty * weights[:-1].square().sum()
-                loss.backward()
-                return loss
-
-            optimiser.step(closure)
-        self.weights = weights.detach()
-
-    def predict(self, features: Tensor) -> Tensor:
-        """Label ids (N,) of feature vectors (N, C)."""
-        return self.ids[(self._inputs(features) @ self.weights).argmax(dim=1)]
-
-    def _inputs(self, features: Tensor) -> Tensor:
-        standardised = (features.double() - self.mean) / self.scale
-        return F.pad(standardised, (0, 1), value=1.0)
+    # scikit-learn minimises C * (sum of the weighted losses) + |W|^2 / 2, where balanced weights sum up to N. For two
+    # labels it has one weight vector, the difference of the two of the multinomial model, which halves the penalty.
+    halves = 2 if len(samples.labels.unique()) > 2 else 1
+    model = LogisticRegression(
+        C=1 / (halves * penalty * len(samples.labels)), class_weight="balanced", tol=1e-8, max_iter=1000
+    )
+    return make_pipeline(StandardScaler(), model).fit(samples.features.double().numpy(), samples.labels.numpy())
 
 
 def recalls(predicted: Tensor, truth: Tensor) -> dict[int, float]:
-    """The part of each label's samples that is predicted right; their mean is the balanced accuracy.
-
-    Args:
-        predicted, truth: (N,) label ids.
-    """
+    """Fraction of each label's samples that is predicted correctly, from label ids (N,)."""
     return {int(i): float((predicted[truth == i] == i).double().mean()) for i in truth.unique()}
 
 
-def balanced_accuracy(by_label: Mapping[int, float]) -> float:
-    """Mean of ``recalls``; guessing gives one over the number of labels."""
-    return sum(by_label.values()) / len(by_label)
+def probe_rows(
+    family: str, train: Mapping[str, Samples], test: Mapping[str, Samples], names: Mapping[int, str]
+) -> list[Row]:
+    """Recall of each label for each modality to train on and to test on; the organ ``all`` is the balanced accuracy.
+
+    Args:
+        family: name of the features.
+        train, test: samples by modality, of different subjects.
+        names: of the labels, 0 included.
+
+    Raises:
+        UserError: scikit-learn is not installed.
+    """
+    rows: list[Row] = []
+    for source, known in train.items():
+        probe = fit_probe(known)
+        for target, asked in test.items():
+            predicted = torch.from_numpy(probe.predict(asked.features.double().numpy()))
+            by_label = recalls(predicted, asked.labels)
+            common = {"family": family, "trained_on": source, "tested_on": target}
+            rows += [{**common, "organ": names[i], "recall": recall} for i, recall in by_label.items()]
+            rows.append({**common, "organ": "all", "recall": fmean(by_label.values())})
+    return rows

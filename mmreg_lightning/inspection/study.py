@@ -2,285 +2,220 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
+
+import torch
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError, positive_int
-from mmreg_lightning.features.checkpoint import TrainedModel
-from mmreg_lightning.inspection.descent import Aligned, align, descent_rows, displacement_count
-from mmreg_lightning.inspection.families import StudiedFamily, make_families
-from mmreg_lightning.inspection.invariance import (
-    distance_rows,
-    image_statistics,
-    probe_rows,
-    records_of,
-    retrieval_rows,
-)
-from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint
+from mmreg_lightning.inspection.descent import DISPLACEMENTS, AlignedPair, align, displacements
+from mmreg_lightning.inspection.distances import distance_rows, majority_labels, organ_moments
+from mmreg_lightning.inspection.families import StudiedFamily, label_family
+from mmreg_lightning.inspection.probe import Samples, probe_rows, require_scikit_learn, sample_voxels
+from mmreg_lightning.inspection.retrieval import retrieval_rows
+from mmreg_lightning.inspection.rows import Row, averaged, grouped
+from mmreg_lightning.registration.families import family_of_checkpoint
 from mmreg_lightning.solvers.protocol import step_counter
 
-Row = dict[str, Any]
 Progress = Callable[[str, int, int], None]
-BACKGROUND = "background"
+"""Called with (what is measured, done, in all)."""
+Tables = Mapping[str, Sequence[Row]]
+"""Rows of each measure: distances, probe, retrieval_landmarks, retrieval_surfaces, capture, landscape."""
+PROBE_VOXELS = 100  # of each organ in each image
 
 
-@dataclass(frozen=True)
+@dataclass
 class Study:
-    """What ``run_study`` found; each list holds the rows of one CSV file.
+    """A measurement of a checkpoint's features on a data set; all inputs are checked at its creation.
 
     Attributes:
-        split, probe_split: splits of the tested images and of those that the probe learned from.
-        subjects, probe_subjects: how many subjects of each.
-        exact: whether the pairs of capture and landscape were aligned by a known displacement.
-        distances, probe, landmarks, surfaces, capture, landscape: see ``inspection.invariance`` and
-            ``inspection.descent``; ``landmarks`` and ``surfaces`` are rows of retrieval.
-        mind_ssc: configuration of MIND-SSC.
-    """
-
-    split: str
-    probe_split: str
-    subjects: int
-    probe_subjects: int
-    exact: bool
-    distances: Sequence[Row]
-    probe: Sequence[Row]
-    landmarks: Sequence[Row]
-    surfaces: Sequence[Row]
-    capture: Sequence[Row]
-    landscape: Sequence[Row]
-    mind_ssc: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class StudyPlan:
-    """What is to be measured, checked.
-
-    Attributes:
-        learned: features of the checkpoint.
-        dataset: that it fits.
-        names: organ of each label id.
-        split, probe_split: names of splits.
-        pairs, probe_pairs: of them.
-        subjects: at most so many of each split.
-        descent_pairs: at most so many pairs for capture range and landscape.
-        seed: of all draws.
-    """
-
-    learned: FeatureFamily
-    dataset: Learn2RegDataset
-    names: dict[int, str]
-    split: str
-    probe_split: str
-    pairs: Sequence[Pair[ImageFiles]]
-    probe_pairs: Sequence[Pair[ImageFiles]]
-    subjects: int
-    descent_pairs: int
-    seed: int
-
-    @property
-    def model(self) -> TrainedModel:
-        """Of the checkpoint."""
-        assert self.learned.model is not None, "checked by plan_study"
-        return self.learned.model
-
-
-def plan_study(
-    checkpoint: str | Path,
-    root: str | Path,
-    *,
-    split: str = "test",
-    probe_split: str = "val",
-    subjects: int = 10,
-    descent_pairs: int = 3,
-    seed: int = 0,
-) -> StudyPlan:
-    """Check what ``run_study`` needs.
-
-    Args:
         checkpoint: of mmreg-train.
         root: data set in Learn2Reg layout.
-        split: what is measured.
-        probe_split: what the linear probe learns from.
-        subjects, descent_pairs, seed: see ``StudyPlan``.
+        split: split of the images that are measured.
+        probe_split: split of the images that the linear probe is trained on.
+        subjects: maximum number of subjects of each split.
+        descent_pairs: maximum number of pairs for capture range and landscape.
+        seed: of all random draws.
 
     Raises:
-        UserError: checkpoint or data cannot be used, or not together, a split is empty or both are the same, or an
-            image has no labels.
+        UserError: checkpoint or data set cannot be used, or not together; a split is empty, or both are the same; an
+            image has no labels; a count is below 1; or scikit-learn is not installed.
     """
-    learned = family_of_checkpoint(checkpoint)
-    assert learned.model is not None, "a checkpoint has a model"
-    dataset = Learn2RegDataset.read(root)
-    dataset.check_fits(checkpoint, learned.model.modalities, learned.label_names)
-    if split == probe_split:
-        raise UserError(f"probe_split={probe_split}: must be another split than split, or nothing is held out")
-    for name in (split, probe_split):
-        if not dataset.pairs[name]:
-            raise UserError(f"{dataset.description} lists no pairs of the split {name!r}")
-        dataset.check_labelled(dataset.pairs[name])
-    return StudyPlan(
-        learned,
-        dataset,
-        {i: name for i, name in learned.label_names.items() if i in dataset.label_names},
-        split,
-        probe_split,
-        dataset.pairs[split],
-        dataset.pairs[probe_split],
-        positive_int("subjects", subjects),
-        positive_int("descent_pairs", descent_pairs),
-        seed,
-    )
 
+    checkpoint: str | Path
+    root: str | Path
+    split: str = "test"
+    probe_split: str = "val"
+    subjects: int = 10
+    descent_pairs: int = 3
+    seed: int = 0
 
-def run_study(plan: StudyPlan, cache_dir: str | Path, progress: Progress | None = None) -> Study:
-    """Measure all families on the same voxels, points and displacements.
+    def __post_init__(self) -> None:
+        self.learned = family_of_checkpoint(self.checkpoint)
+        assert self.learned.model is not None, "a checkpoint has a model"
+        self.model = self.learned.model
+        self.dataset = dataset = Learn2RegDataset.read(self.root)
+        dataset.check_fits(self.checkpoint, self.model.modalities, self.learned.label_names)
+        if self.split == self.probe_split:
+            raise UserError(f"probe_split={self.probe_split}: must differ from split, or no image is held out")
+        for name in (self.split, self.probe_split):
+            if not dataset.pairs[name]:
+                raise UserError(f"{dataset.description} lists no pairs of the split {name!r}")
+            dataset.check_labelled(dataset.pairs[name])
+        positive_int("subjects", self.subjects)
+        positive_int("descent_pairs", self.descent_pairs)
+        require_scikit_learn()
+        self.names = {i: name for i, name in self.learned.label_names.items() if i in dataset.label_names}
 
-    Args:
-        plan: of ``plan_study``.
-        cache_dir: where prepared arrays are kept.
-        progress: told of each image, pair and displacement.
-    """
-    families = make_families(plan.learned, plan.dataset, cache_dir)
-    modalities = plan.model.modalities
-    distances, probe = [], []
-    records = {
-        part: {m: records_of(pairs, m, plan.subjects) for m in modalities}
-        for part, pairs in (("test", plan.pairs), ("train", plan.probe_pairs))
-    }
-    done = _counter(progress, "images", len(families) * sum(len(r) for p in records.values() for r in p.values()))
-    ids = list(plan.names)
-    for family in families:
-        found = {
-            part: {m: image_statistics(family, r, ids, plan.seed, done) for m, r in own.items()}
-            for part, own in records.items()
+    def run(self, families: Sequence[StudiedFamily], progress: Progress | None = None) -> tuple[Tables, dict[str, Any]]:
+        """Measure all families on the same voxels, points and displacements.
+
+        Args:
+            families: of ``make_families``.
+            progress: called after each image, pair and displacement.
+
+        Returns:
+            The tables, and their summary, which features.json holds.
+
+        Raises:
+            UserError: a file cannot be used.
+        """
+
+        def counter(what: str, total: int) -> Callable[[], None]:
+            return step_counter(total, None if progress is None else partial(progress, what))
+
+        pairs = self.dataset.pairs[self.split]
+        own, other = ([p for p in pairs if p.same_subject is same] for same in (True, False))
+        retrieval = {"landmarks": own[: self.subjects], "surfaces": (other or own)[: self.subjects]}
+        aligned = (own or other)[: self.descent_pairs]
+        images = {
+            (split, modality): images_of(self.dataset.pairs[split], modality, self.subjects)
+            for split in (self.split, self.probe_split)
+            for modality in self.model.modalities
         }
-        test = found["test"]
-        distances += distance_rows(family.name, test[modalities[0]], test[modalities[1]], plan.names)
-        probe += probe_rows(family.name, found["train"], test, {0: BACKGROUND, **plan.names})
-    own, other = ([p for p in plan.pairs if p.same_subject is same] for same in (True, False))
-    landmarks, surfaces = _retrieval(plan, families, own, other or own, progress)
-    aligned = [_aligned(plan, pair, families[0]) for pair in (own or other)[: plan.descent_pairs]]
-    done = _counter(progress, "displacements", displacement_count() * len(aligned))
-    capture: list[Row] = []
-    landscape: list[Row] = []
-    for number, pair in enumerate(aligned):
-        rows, energies = descent_rows(
-            pair, families, plan.model.hparams["descent"]["levels"], plan.names, plan.seed + number, done
+        tables: dict[str, list[Row]] = {"distances": [], "probe": []}
+        done = counter("images", len(families) * sum(map(len, images.values())))
+        for family in families:
+            distances, probe = self._invariance(family, images, done)
+            tables["distances"] += distances
+            tables["probe"] += probe
+        done = counter("retrieval", sum(map(len, retrieval.values())))
+        for kind, chosen in retrieval.items():
+            rows = tables[f"retrieval_{kind}"] = []
+            for pair in chosen:
+                rows += retrieval_rows(families, pair, self.names, self.seed, landmarks=kind == "landmarks")
+                done()
+        capture, landscape, exact = self._descent(
+            families, aligned, counter("displacements", DISPLACEMENTS * len(aligned))
         )
-        capture += rows
-        landscape += energies
-    return Study(
-        plan.split,
-        plan.probe_split,
-        max(map(len, records["test"].values())),
-        max(map(len, records["train"].values())),
-        all(pair.exact for pair in aligned),
-        distances,
-        probe,
-        landmarks,
-        surfaces,
-        _averaged(capture, "cosine"),
-        _averaged(landscape, "energy"),
-        next(f.family.config for f in families if f.name == "mind_ssc"),
-    )
+        tables["capture"] = averaged(capture, "case", ["cosine"])
+        tables["landscape"] = averaged(landscape, "case", ["energy", "lowest_mm", "basin_mm"])
+        facts = {
+            "split": self.split,
+            "probe_split": self.probe_split,
+            "subjects": max(len(images[self.split, modality]) for modality in self.model.modalities),
+            "probe_subjects": max(len(images[self.probe_split, modality]) for modality in self.model.modalities),
+            "aligned_by": "known displacement" if exact else "registration of the true labels",
+        }
+        return tables, {**facts, **summarise(tables)}
+
+    @torch.no_grad()
+    def _invariance(
+        self,
+        family: StudiedFamily,
+        images: Mapping[tuple[str, str], Sequence[ImageFiles]],
+        done: Callable[[], None],
+    ) -> tuple[list[Row], list[Row]]:
+        """Rows of distances and of the probe, from the images by split and modality."""
+        names = {0: "background", **self.names}
+        moments, samples = {}, {}
+        for key, records in images.items():
+            found = []
+            for number, files in enumerate(records):
+                prepared = family.cache.image(files)
+                features = family(prepared, files.modality)[0]
+                labels = majority_labels(prepared.labels, list(self.names), family.features.stride)
+                # All families get the same voxels.
+                generator = torch.Generator().manual_seed(self.seed + number)
+                drawn = sample_voxels(features, labels, list(names), PROBE_VOXELS, generator)
+                found.append((organ_moments(features, labels, list(names)), drawn))
+                done()
+            moments[key] = torch.stack([m for m, _ in found]).sum(dim=0)
+            samples[key] = Samples(*map(torch.cat, zip(*(s for _, s in found), strict=True)))
+        fixed, moving = (moments[self.split, modality] for modality in self.model.modalities)
+        train, test = (
+            {modality: samples[split, modality] for modality in self.model.modalities}
+            for split in (self.probe_split, self.split)
+        )
+        return distance_rows(family.name, fixed, moving, names), probe_rows(family.name, train, test, names)
+
+    def _descent(
+        self, families: Sequence[StudiedFamily], pairs: Sequence[Pair[ImageFiles]], done: Callable[[], None]
+    ) -> tuple[list[Row], list[Row], bool]:
+        """Rows of capture range and landscape, and whether the displacement of all pairs is known."""
+        labels = label_family(families[0], list(self.names))
+        solver, levels = instantiate(self.model.hparams["solver"]), self.model.hparams["descent"]["levels"]
+        capture: list[Row] = []
+        landscape: list[Row] = []
+        exact = True
+        for number, pair in enumerate(pairs):
+            truth, known = align(self.dataset, pair, labels, solver)
+            exact = exact and known
+            aligned = AlignedPair(pair, truth, [*families, labels], self.names)
+            landscape += aligned.landscape_rows()
+            for displacement in displacements(truth.shape[2:], aligned.stride, self.seed + number):
+                capture += aligned.capture_rows(displacement, levels)
+                done()
+        return capture, landscape, exact
 
 
-def _retrieval(
-    plan: StudyPlan,
-    families: Sequence[StudiedFamily],
-    own: Sequence[Pair[ImageFiles]],
-    ring: Sequence[Pair[ImageFiles]],
-    progress: Progress | None,
-) -> tuple[list[Row], list[Row]]:
-    landmarks: list[Row] = []
-    surfaces: list[Row] = []
-    own, ring = own[: plan.subjects], ring[: plan.subjects]
-    done = _counter(progress, "retrieval", len(own) + len(ring))
-    for pairs, rows, known in ((own, landmarks, True), (ring, surfaces, False)):
-        for pair in pairs:
-            rows += retrieval_rows(families, pair, plan.names, plan.seed, known)
-            done()
-    return landmarks, surfaces
+def images_of(pairs: Sequence[Pair[ImageFiles]], modality: str, count: int) -> list[ImageFiles]:
+    """The images of one modality in a split, each once, of the first ``count`` subjects."""
+    images = {files.image: files for pair in pairs for files in pair if files.modality == modality}
+    return sorted(images.values(), key=lambda files: files.subject)[:count]
 
 
-def _aligned(plan: StudyPlan, pair: Pair[ImageFiles], family: StudiedFamily) -> Aligned:
-    solver = instantiate(plan.model.hparams["solver"])
-    return align(plan.dataset, pair, family, solver, list(plan.names))
+def summarise(tables: Tables) -> dict[str, Any]:
+    """The most important numbers of each table, by family."""
+    accuracies: dict[str, dict[str, float]] = {}
+    for row in tables["probe"]:
+        if row["organ"] == "all":
+            accuracies.setdefault(row["family"], {})[f"{row['trained_on']} to {row['tested_on']}"] = row["recall"]
+    return {
+        "distance_ratio": {row["family"]: row["ratio"] for row in tables["distances"] if row["organ"] == "all"},
+        "probe_balanced_accuracy": accuracies,
+        **{name: _retrieval_summary(tables[name]) for name in ("retrieval_landmarks", "retrieval_surfaces")},
+        "capture_cosine": averaged(tables["capture"], "organ", ["cosine"]),
+        "landscape": {
+            family: {
+                "lowest_off_by_mm": fmean(abs(row["lowest_mm"]) for row in rows),
+                "basin_mm": fmean(row["basin_mm"] for row in rows),
+            }
+            for (family,), rows in grouped(tables["landscape"], "family").items()
+        },
+    }
 
 
-def retrieval_summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Median error and the share of points within 10 mm of each family, and how many points there were."""
+def _retrieval_summary(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Median error, fraction of points with an error up to 10 mm, and number of points of each family."""
     summary = {}
-    for family in dict.fromkeys(row["family"] for row in rows):
-        errors = [row["error_mm"] for row in rows if row["family"] == family]
-        within = sum(e <= 10 for e in errors) / len(errors)
-        summary[family] = {"median_mm": statistics.median(errors), "within_10_mm": within, "points": len(errors)}
+    for (family,), own in grouped(rows, "family").items():
+        errors = [row["error_mm"] for row in own]
+        within = fmean(e <= 10 for e in errors)
+        summary[family] = {"median_mm": median(errors), "within_10_mm": within, "points": len(errors)}
     return summary
 
 
 def retrieval_by_organ(rows: Sequence[Row]) -> list[Row]:
     """Median error of each family and organ, mm."""
-    keys = dict.fromkeys((row["family"], row["organ"]) for row in rows)
-    table = []
-    for family, organ in keys:
-        errors = [row["error_mm"] for row in rows if (row["family"], row["organ"]) == (family, organ)]
-        table.append({"family": family, "organ": organ, "median_mm": statistics.median(errors), "points": len(errors)})
-    return table
-
-
-def study_summary(study: Study) -> dict[str, Any]:
-    """The numbers that features.json holds beside the rows of the CSV files."""
-    facts = {key: getattr(study, key) for key in ("split", "probe_split", "subjects", "probe_subjects")}
-    ratios = {row["family"]: row["ratio"] for row in study.distances if row["organ"] == "all"}
-    accuracies: dict[str, dict[str, float]] = {}
-    for row in study.probe:
-        if row["organ"] == "all":
-            way = f"{row['trained_on']} to {row['tested_on']}"
-            accuracies.setdefault(row["family"], {})[way] = row["recall"]
-    return {
-        **facts,
-        "aligned_by": "known displacement" if study.exact else "registration of the true labels",
-        "distance_ratio": ratios,
-        "probe_balanced_accuracy": accuracies,
-        "retrieval_landmarks": retrieval_summary(study.landmarks),
-        "retrieval_surfaces": retrieval_summary(study.surfaces),
-        "capture_cosine": capture_means(study.capture),
-        "landscape": _basins(study.landscape),
-    }
-
-
-def capture_means(rows: Sequence[Row]) -> list[Row]:
-    """Mean over organs for each family, kind, level and size."""
-    return _averaged([{k: v for k, v in row.items() if k != "organ"} for row in rows], "cosine")
-
-
-def _basins(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    basins = {}
-    for family in dict.fromkeys(row["family"] for row in rows):
-        own = [row for row in rows if row["family"] == family]
-        lowest = statistics.fmean(abs(row["lowest_mm"]) for row in own)
-        basins[family] = {"lowest_off_by_mm": lowest, "basin_mm": statistics.fmean(r["basin_mm"] for r in own)}
-    return basins
-
-
-def _averaged(rows: Sequence[Row], *values: str) -> list[Row]:
-    """Means over all rows that agree in everything but the values and the case."""
-    measured = (*values, "lowest_mm", "basin_mm")
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(v for k, v in row.items() if k not in (*measured, "case")), []).append(row)
-    averaged = []
-    for group in groups.values():
-        mean = {key: statistics.fmean(row[key] for row in group) for key in measured if key in group[0]}
-        averaged.append({**{k: v for k, v in group[0].items() if k != "case"}, **mean})
-    return averaged
-
-
-def _counter(progress: Progress | None, what: str, total: int) -> Callable[[], None]:
-    return step_counter(total, None if progress is None else partial(progress, what))
+    return [
+        {"family": family, "organ": organ, "median_mm": median(row["error_mm"] for row in own), "points": len(own)}
+        for (family, organ), own in grouped(rows, "family", "organ").items()
+    ]
