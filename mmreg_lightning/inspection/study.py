@@ -111,8 +111,8 @@ def plan_study(
         subjects, descent_pairs, seed: see ``StudyPlan``.
 
     Raises:
-        UserError: checkpoint or data cannot be used, or not together, a split is empty or both are the same, or an
-            image has no labels.
+        UserError: checkpoint or data cannot be used, or not together, both splits are the same, or one has no pairs
+            with labels.
     """
     learned = family_of_checkpoint(checkpoint)
     assert learned.model is not None, "a checkpoint has a model"
@@ -120,18 +120,17 @@ def plan_study(
     dataset.check_fits(checkpoint, learned.model.modalities, learned.label_names)
     if split == probe_split:
         raise UserError(f"probe_split={probe_split}: must be another split than split, or nothing is held out")
-    for name in (split, probe_split):
-        if not dataset.pairs[name]:
-            raise UserError(f"{dataset.description} lists no pairs of the split {name!r}")
-        dataset.check_labelled(dataset.pairs[name])
+    pairs = {name: dataset.check_labelled(name, ("probe_split", "split")) for name in (split, probe_split)}
+    for own in pairs.values():
+        dataset.check_roles(own)
     return StudyPlan(
         learned,
         dataset,
         {i: name for i, name in learned.label_names.items() if i in dataset.label_names},
         split,
         probe_split,
-        dataset.pairs[split],
-        dataset.pairs[probe_split],
+        pairs[split],
+        pairs[probe_split],
         positive_int("subjects", subjects),
         positive_int("descent_pairs", descent_pairs),
         seed,
