@@ -42,12 +42,16 @@ class Learn2RegDataset:
     pairs: Mapping[str, Sequence[Files]]
 
     @classmethod
-    def read(cls, root: str | Path) -> Learn2RegDataset:
+    def read(cls, root: str | Path, option: str = "data.root") -> Learn2RegDataset:
         """Read the description and check that its files exist and that no subject is in two splits.
 
         Training images are those of ``training_paired_images``, of ``training`` and of ``training_unpaired_images``.
         Learn2Reg writes the last two as one list, or as one for each modality (AbdomenMRCT), and lists validation
         cases there too: what belongs to a validation or test subject is left out.
+
+        Args:
+            root: the folder.
+            option: what the caller calls it, for messages.
 
         Raises:
             UserError: no folder, no or more than one ``*_dataset.json``, it is no JSON object, a key is missing or
@@ -56,10 +60,10 @@ class Learn2RegDataset:
         """
         root = Path(root)
         if not root.is_dir():
-            raise UserError(f"data.root={root}: there is no such folder")
+            raise UserError(f"{option}={root}: there is no such folder")
         found = sorted(root.glob("*dataset.json"))
         if len(found) != 1:
-            raise UserError(f"data.root={root}: expected one NAME_dataset.json in it, found {len(found)}")
+            raise UserError(f"{option}={root}: expected one NAME_dataset.json in it, found {len(found)}")
         path = found[0]
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

@@ -52,7 +52,7 @@ def evaluate_fields(
     Raises:
         UserError: data set, fields or output folder cannot be used, or there is no field for any pair.
     """
-    data = Learn2RegDataset.read(dataset)
+    data = Learn2RegDataset.read(dataset, "dataset")
     pairs = data.pairs[split]
     if not pairs:
         raise UserError(f"{data.description} lists no pairs of the split {split!r}")

@@ -57,7 +57,7 @@ def plan_submission(root: str | Path, options: Options, split: str = "val") -> S
     Raises:
         UserError: the data set cannot be read, lists no pairs of the split, or see ``resolve``.
     """
-    data = Learn2RegDataset.read(root)
+    data = Learn2RegDataset.read(root, "dataset")
     listed = list(dict.fromkeys(data.pairs[split]))
     if not listed:
         raise UserError(f"{data.description} lists no pairs of the split {split!r}")

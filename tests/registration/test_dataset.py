@@ -168,7 +168,7 @@ def test_the_settings_of_a_finished_pair_are_kept(abdomen: Abdomen, registered: 
     with pytest.raises(UserError, match=r"holds a registration with other settings \(affine\)"):
         main(command(abdomen, registered, "--affine", "moments"))
     other = dataclasses.replace(abdomen, root=abdomen.root.with_name("nowhere"))
-    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+    with pytest.raises(UserError, match="^dataset=.*nowhere: there is no such folder"):
         main(command(other, registered))
 
 
