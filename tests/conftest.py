@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest_plugins = ["headers", "scenes"]  # shared fixtures: images with odd headers, and a small scene
+pytest_plugins = ["abdomen", "headers", "scenes"]
+"""Shared fixtures: a small AbdomenMRCT, images with odd headers, and a small scene."""
 
 PHANTOM_SPACING = 12.0
 """Working spacing, mm, at which the tiny phantom has 32 voxels a side."""

@@ -113,8 +113,7 @@ def comparison_plan(
         checkpoint, root, tune_split, tune_pairs, report_split: see ``compare``.
 
     Raises:
-        UserError: checkpoint and data do not fit, a split holds no pairs, an image has no labels, or the solver cannot
-            be tuned.
+        UserError: checkpoint and data do not fit, a split holds no pairs with labels, or the solver cannot be tuned.
     """
     learned = family_of_checkpoint(checkpoint)
     assert learned.model is not None, "a checkpoint has a model"
@@ -130,14 +129,15 @@ def comparison_plan(
     solver = make_method(learned, None, {}, {})
     memo: dict[Any, Any] = {}
     names = model.label_names
+    options = ("tune", "report")  # of mmreg-compare
     methods = [FeatureMethod(f, (SOLVER, solver.solver_config), solver.space, memo, names) for f in families]
     return Plan(
         dataset,
         names,
         methods,
         memo,
-        select(dataset, "tune", tune_split, positive_int("tune_pairs", tune_pairs)),
-        [Case(files) for files in select(dataset, "report", report_split, None, everything=True)],
+        select(dataset, "tune", tune_split, positive_int("tune_pairs", tune_pairs), options=options),
+        [Case(files) for files in select(dataset, "report", report_split, None, everything=True, options=options)],
         None,
         0,
         partial(_judge, instantiate(model.hparams["descent"]["targets"]), list(names)),

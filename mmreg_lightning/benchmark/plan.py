@@ -169,9 +169,14 @@ def demons_space(solver: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
 
 
 def select(
-    dataset: Learn2RegDataset, key: str, split: str, count: int | None, everything: bool = False
+    dataset: Learn2RegDataset,
+    key: str,
+    split: str,
+    count: int | None,
+    everything: bool = False,
+    options: Sequence[str] = ("tuning.split", "report.split"),
 ) -> Sequence[Pair[ImageFiles]]:
-    """The first pairs of two subjects in a split; of one subject where there are no others.
+    """The first labelled pairs of two subjects in a split; of one subject where there are no others.
 
     Args:
         dataset: to select from.
@@ -179,18 +184,17 @@ def select(
         split: ``train``, ``val`` or ``test``.
         count: at most so many; None is all.
         everything: pairs of one subject, too.
+        options: what the caller calls the splits, see ``Learn2RegDataset.check_labelled``.
 
     Raises:
-        UserError: no such split, it is empty, a pair is not of the data set's modalities in their roles, or an image
-            has no labels.
+        UserError: no such split, it is empty, none of its pairs has labels, or a pair is not of the data set's
+            modalities in their roles.
     """
     if split not in dataset.pairs:
         raise UserError(f"{key}.split={split}: must be one of {', '.join(dataset.pairs)}")
-    pairs = dataset.pairs[split]
-    chosen = list(pairs) if everything else [p for p in pairs if not p.same_subject] or list(pairs)
+    pairs = dataset.check_labelled(split, options)
+    chosen = pairs if everything else [p for p in pairs if not p.same_subject] or pairs
     if count is not None:
         chosen = chosen[: positive_int(f"{key}.pairs", count)]
-    if not chosen:
-        raise UserError(f"{dataset.description} lists no pairs of the split {split!r} ({key}.split)")
-    dataset.check_labelled(chosen)
+    dataset.check_roles(chosen)
     return chosen

@@ -75,8 +75,8 @@ def make_robustness_plan(config: Mapping[str, Any]) -> RobustnessPlan:
     cases = list(plan.cases)[:count]
     if own["same_subject_pairs"]:
         listed = plan.dataset.pairs[config["report"]["split"]]
-        same = [p for p in listed if p.same_subject and p.fixed.landmarks is not None]
-        same = same[: positive_int("robustness.same_subject_pairs", own["same_subject_pairs"])]
+        same = [p for p in listed if p.same_subject and None not in (p.fixed.landmarks, p.moving.landmarks)]
+        same = [p.scorable() for p in same][: positive_int("robustness.same_subject_pairs", own["same_subject_pairs"])]
         cases += [Case(p) for p in same if p not in [case.files for case in cases]]
     fewer = {}
     for number, path in sorted((int(n), p) for n, p in own["checkpoints"].items()):

@@ -89,7 +89,8 @@ def calibrate(
         modalities = [settings.fixed_modality, settings.moving_modality]
         dataset.check_fits(settings.family.checkpoint, modalities, settings.label_names)
     kinds = calibration_perturbations()
-    chosen = {name: select(dataset, key, name, pairs) for name, key in ((split, "split"), (report, "report"))}
+    roles = {"split": split, "report": report}
+    chosen = {name: select(dataset, key, name, pairs, options=list(roles)) for key, name in roles.items()}
     files = file_digests([pair for own in chosen.values() for pair in own])
     _check_same(folder, settings, {"data": str(Path(root).resolve()), "seed": seed, "variants": variants}, files)
     measured = {}

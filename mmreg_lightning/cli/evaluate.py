@@ -24,8 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="DIR",
-        help="disp_FIXED_MOVING.npz or .nii.gz, subjects as in the image names (disp_0012_0034); voxels of the fixed "
-        "image, full or half size; or ITK fields disp_FIXED_MOVING.itk.nii.gz",
+        help="disp_FIXED_MOVING.npz or .nii.gz, subjects as in the image names (disp_0012_0034), or with their "
+        "modality numbers (disp_0012_0000_0034_0001); voxels of the fixed image, full or half size; or ITK fields "
+        "disp_FIXED_MOVING.itk.nii.gz; OUT/fields of mmreg-register --dataset",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--split", choices=SPLITS, default="val", help="pairs to score (default: val)")
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"{name:14} {one['mean']:.4f} +- {one['sd']:.4f}  ({one['cases']} cases)")
     if summary["missing"]:
         print(f"without a field, not in the means: {', '.join(summary['missing'])}")
+    if summary["unlabelled"]:
+        print(f"without labels, scored by what they have: {', '.join(summary['unlabelled'])}")
     print(f"Results: {arguments.out / 'metrics.csv'}, {arguments.out / 'summary.json'}")
 
 

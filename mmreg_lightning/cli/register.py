@@ -1,4 +1,4 @@
-"""``mmreg-register``: register two NIfTI images, with a trained checkpoint or with MIND-SSC."""
+"""``mmreg-register``: register two images, a table of pairs or a data set, with a checkpoint or with MIND-SSC."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmreg_lightning.registration.settings import Options
 
 PARTS = ("labels", "landmarks", "mask")
+SPLITS = ("train", "val", "test")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,7 +116,18 @@ def build_parser() -> argparse.ArgumentParser:
         "pairs are skipped",
     )
     parser.add_argument(
-        "--shard", default="1/1", metavar="K/N", help="of --pairs: do the K-th of N parts only, for arrays of jobs"
+        "--dataset",
+        type=Path,
+        metavar="DIR",
+        help="register the pairs of a data set in Learn2Reg layout likewise; OUT/fields gets disp_FIXED_MOVING.npz of "
+        "each (float16), as mmreg-evaluate and Learn2Reg take them; modalities and masks are the data set's",
+    )
+    parser.add_argument("--split", choices=SPLITS, help="of --dataset; labels may be withheld (default: val)")
+    parser.add_argument(
+        "--shard",
+        default="1/1",
+        metavar="K/N",
+        help="of --pairs or --dataset: do the K-th of N parts only, for arrays of jobs",
     )
     return parser
 
@@ -124,18 +136,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Register as ``argv`` says; print what came out and where it lies."""
     arguments = build_parser().parse_args(argv)
     command = shlex.join(["mmreg-register", *(sys.argv[1:] if argv is None else argv)])
-    if arguments.pairs is None:
-        _register_one(arguments, command)
-    else:
+    if arguments.split is not None and arguments.dataset is None:
+        raise UserError(f"split={arguments.split}: needs --dataset")
+    if arguments.dataset is not None:
+        _register_dataset(arguments, command)
+    elif arguments.pairs is not None:
         _register_many(arguments, command)
+    else:
+        _register_one(arguments, command)
 
 
 def _register_one(arguments: argparse.Namespace, command: str) -> None:
     missing = [f"--{role}" for role in ("fixed", "moving") if getattr(arguments, role) is None]
     if missing:
-        raise UserError(f"{' and '.join(missing)} must be given, or --pairs with a table of pairs")
+        raise UserError(
+            f"{' and '.join(missing)} must be given, or --pairs with a table of pairs, or --dataset with a folder"
+        )
     if arguments.shard != "1/1":
-        raise UserError(f"shard={arguments.shard}: needs --pairs")
+        raise UserError(f"shard={arguments.shard}: needs --pairs or --dataset")
     from mmreg_lightning.data.pair import Pair
     from mmreg_lightning.registration.register import register_files
     from mmreg_lightning.registration.report import summary
@@ -165,13 +183,40 @@ def _register_one(arguments: argparse.Namespace, command: str) -> None:
     print(f"Results: {arguments.out}")
 
 
-def _register_many(arguments: argparse.Namespace, command: str) -> None:
-    options = [role if part is None else f"{role}_{part}" for part in (None, *PARTS) for role in ("fixed", "moving")]
-    for name in options:
+def _check_alone(arguments: argparse.Namespace, option: str, what: str, *others: str) -> None:
+    """Check that nothing is given that the many pairs of ``option`` leave no room for."""
+    names = [role if part is None else f"{role}_{part}" for part in (None, *PARTS) for role in ("fixed", "moving")]
+    for name in (*names, *others):
         if getattr(arguments, name) is not None:
-            raise UserError(f"{name}={getattr(arguments, name)}: not together with --pairs, whose table names files")
+            raise UserError(f"{name}={getattr(arguments, name)}: not together with {option}, {what} names files")
     if arguments.overwrite:
-        raise UserError("--overwrite: not together with --pairs, which skips the pairs that are finished")
+        raise UserError(f"--overwrite: not together with {option}, which skips the pairs that are finished")
+
+
+def _register_dataset(arguments: argparse.Namespace, command: str) -> None:
+    _check_alone(arguments, "--dataset", "whose description", "pairs")
+    from mmreg_lightning.registration.batch import SUMMARY, read_shard
+    from mmreg_lightning.registration.dataset import FIELDS, plan_submission, register_dataset
+
+    shard = read_shard(arguments.shard)
+    split = arguments.split or "val"
+    plan = plan_submission(arguments.dataset, _options(arguments), split)
+    with progress_bar("registering") as update:
+        failed = register_dataset(
+            plan,
+            arguments.out,
+            shard=shard,
+            field_formats=arguments.field_formats,
+            progress=functools.partial(update, "registering"),
+            command=command,
+        )
+    print(f"Results: {arguments.out / FIELDS}, {arguments.out / SUMMARY}, and a folder for each pair")
+    if failed:
+        raise UserError(f"{len(failed)} of the pairs of {arguments.dataset} failed: {', '.join(failed)}")
+
+
+def _register_many(arguments: argparse.Namespace, command: str) -> None:
+    _check_alone(arguments, "--pairs", "whose table")
     from mmreg_lightning.registration.batch import SUMMARY, read_pairs, read_shard, register_batch
 
     shard = read_shard(arguments.shard)
@@ -187,7 +232,7 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
             formats = arguments.field_formats
             register_files(files, settings, folder, field_formats=formats, progress=progress, command=command)
 
-    failed = register_batch(pairs, arguments.out, register, shard, settings.describe())
+    failed = register_batch(pairs, arguments.out, register, shard, lambda files: settings)
     print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")
     if failed:
         raise UserError(f"{len(failed)} of the pairs of {arguments.pairs} failed: {', '.join(failed)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 
+log = logging.getLogger(__name__)
 _NIFTI = (".nii.gz", ".nii")
 Files = Pair[ImageFiles]
 """A listed pair."""
@@ -40,12 +42,16 @@ class Learn2RegDataset:
     pairs: Mapping[str, Sequence[Files]]
 
     @classmethod
-    def read(cls, root: str | Path) -> Learn2RegDataset:
+    def read(cls, root: str | Path, option: str = "data.root") -> Learn2RegDataset:
         """Read the description and check that its files exist and that no subject is in two splits.
 
         Training images are those of ``training_paired_images``, of ``training`` and of ``training_unpaired_images``.
         Learn2Reg writes the last two as one list, or as one for each modality (AbdomenMRCT), and lists validation
         cases there too: what belongs to a validation or test subject is left out.
+
+        Args:
+            root: the folder.
+            option: what the caller calls it, for messages.
 
         Raises:
             UserError: no folder, no or more than one ``*_dataset.json``, it is no JSON object, a key is missing or
@@ -54,10 +60,10 @@ class Learn2RegDataset:
         """
         root = Path(root)
         if not root.is_dir():
-            raise UserError(f"data.root={root}: there is no such folder")
+            raise UserError(f"{option}={root}: there is no such folder")
         found = sorted(root.glob("*dataset.json"))
         if len(found) != 1:
-            raise UserError(f"data.root={root}: expected one NAME_dataset.json in it, found {len(found)}")
+            raise UserError(f"{option}={root}: expected one NAME_dataset.json in it, found {len(found)}")
         path = found[0]
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -104,11 +110,44 @@ class Learn2RegDataset:
         if not shared:
             raise UserError(f"data set {self.root}: declares none of the labels of checkpoint {checkpoint}")
 
-    def check_labelled(self, pairs: Sequence[Files]) -> None:
-        """Check that pairs are of the data set's modalities in their roles, and have labels to score with.
+    def check_labelled(self, split: str, options: Sequence[str]) -> list[Files]:
+        """The pairs of a split that have labels to score with; one line of the log says how many have none.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            options: what the caller calls the splits that it learns from and reports on, as ``tuning.split`` and
+                ``report.split``; the message names a way out by them.
 
         Raises:
-            UserError: one is not, or has none.
+            UserError: no pair of the split is listed, or none has labels.
+        """
+        pairs = self.pairs[split]
+        if not pairs:
+            raise UserError(
+                f"{self.description} lists no pairs of the split {split!r}{self._way_out(options, ': take ')}"
+            )
+        bare = [pair for pair in pairs if not pair.labelled]
+        if bare:
+            image = next(files.image for files in bare[0] if files.labels is None)
+            count = f"{len(bare)} of the {len(pairs)} pairs of the split {split!r}"
+            if len(bare) == len(pairs):
+                way = self._way_out(options, ": where they are withheld, take ")
+                raise UserError(f"{image}: an image without labels, as in {count}{way}")
+            log.warning("without labels, left out: %s, the first for %s", count, image)
+        return [pair for pair in pairs if pair.labelled]
+
+    def _way_out(self, options: Sequence[str], words: str) -> str:
+        """What to choose instead: splits with labels, the words before it; nothing where there are none."""
+        known = [name for name in ("train", "val", "test") if any(pair.labelled for pair in self.pairs[name])]
+        if len(known) > 1:
+            return words + " ".join(f"{option}={name}" for option, name in zip(options, known, strict=False))
+        return f"{words}{options[-1]}={known[0]}" if known else ""
+
+    def check_roles(self, pairs: Sequence[Files]) -> None:
+        """Check that pairs are of the data set's modalities in their roles.
+
+        Raises:
+            UserError: one is not.
         """
         roles = (("fixed", self.fixed_modality), ("moving", self.moving_modality))
         for pair in pairs:
@@ -118,8 +157,6 @@ class Learn2RegDataset:
                         f"{files.image}: the {role} image of a pair is {files.modality}, not {expected} as "
                         f"{self.description.name} says"
                     )
-                if files.labels is None:
-                    raise UserError(f"{files.image}: an image without labels cannot be compared on")
 
 
 def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDataset:

@@ -116,6 +116,24 @@ class Pair(Generic[T]):
         found |= {f"{role}_{part}": getattr(files, part) for part in PARTS for role, files in roles.items()}
         return {name: path for name, path in found.items() if path is not None}
 
+    def scorable(self: Pair[ImageFiles]) -> Pair[ImageFiles]:
+        """Without what could not be scored: labels of the fixed image alone, and landmarks of one image alone.
+
+        Moving labels alone stay, they are warped; so do masks, which are not for scoring.
+        """
+        fixed, moving = self.map(self._comparable)
+        labels = fixed.labels if moving.labels is not None else None
+        both = fixed.landmarks is not None and moving.landmarks is not None
+        return Pair(
+            dataclasses.replace(fixed, labels=labels, landmarks=fixed.landmarks if both else None),
+            dataclasses.replace(moving, landmarks=moving.landmarks if both else None),
+        )
+
+    @property
+    def labelled(self: Pair[ImageFiles]) -> bool:
+        """Whether both images have label maps."""
+        return self.fixed.labels is not None and self.moving.labels is not None
+
     def read(self: Pair[ImageFiles]) -> Pair[Image]:
         """Read all files; landmarks only where they correspond, which is within one subject.
 

@@ -78,9 +78,9 @@ def fit_probe(samples: Samples, penalty: float = 1e-4) -> Pipeline:
     # scikit-learn minimises C * (sum of the weighted losses) + |W|^2 / 2, where balanced weights sum up to N. For two
     # labels it has one weight vector, the difference of the two of the multinomial model, which halves the penalty.
     halves = 2 if len(samples.labels.unique()) > 2 else 1
-    model = LogisticRegression(
-        C=1 / (halves * penalty * len(samples.labels)), class_weight="balanced", tol=1e-8, max_iter=1000
-    )
+    # Newton steps: few weights, and the line search of the default (lbfgs) fails now and then at this tolerance.
+    strength = 1 / (halves * penalty * len(samples.labels))
+    model = LogisticRegression(C=strength, class_weight="balanced", tol=1e-8, solver="newton-cholesky")
     return make_pipeline(StandardScaler(), model).fit(samples.features.double().numpy(), samples.labels.numpy())
 
 

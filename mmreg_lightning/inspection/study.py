@@ -65,10 +65,10 @@ class Study:
         dataset.check_fits(self.checkpoint, self.model.modalities, self.learned.label_names)
         if self.split == self.probe_split:
             raise UserError(f"probe_split={self.probe_split}: must differ from split, or no image is held out")
-        for name in (self.split, self.probe_split):
-            if not dataset.pairs[name]:
-                raise UserError(f"{dataset.description} lists no pairs of the split {name!r}")
-            dataset.check_labelled(dataset.pairs[name])
+        splits = (self.split, self.probe_split)
+        self.pairs = {name: dataset.check_labelled(name, ("probe_split", "split")) for name in splits}
+        for pairs in self.pairs.values():
+            dataset.check_roles(pairs)
         positive_int("subjects", self.subjects)
         positive_int("descent_pairs", self.descent_pairs)
         require_scikit_learn()
@@ -91,12 +91,12 @@ class Study:
         def counter(what: str, total: int) -> Callable[[], None]:
             return step_counter(total, None if progress is None else partial(progress, what))
 
-        pairs = self.dataset.pairs[self.split]
+        pairs = self.pairs[self.split]
         own, other = ([p for p in pairs if p.same_subject is same] for same in (True, False))
         retrieval = {"landmarks": own[: self.subjects], "surfaces": (other or own)[: self.subjects]}
         aligned = (own or other)[: self.descent_pairs]
         images = {
-            (split, modality): images_of(self.dataset.pairs[split], modality, self.subjects)
+            (split, modality): images_of(self.pairs[split], modality, self.subjects)
             for split in (self.split, self.probe_split)
             for modality in self.model.modalities
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.ndimage import zoom
 from torch import Tensor
 
@@ -49,9 +49,22 @@ def from_l2r(field: NDArray[np.floating], fixed: NativeGrid, moving: NativeGrid)
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(displacement, -1, 0))).float()[None]
 
 
-def write_l2r_field(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid, path: str | os.PathLike[str]) -> None:
-    """Write ``to_l2r`` as ``.npz`` or as NIfTI, by the file name."""
-    field = to_l2r(displacement, fixed, moving)
+def write_l2r_field(
+    displacement: Tensor,
+    fixed: NativeGrid,
+    moving: NativeGrid,
+    path: str | os.PathLike[str],
+    dtype: DTypeLike = np.float32,
+) -> None:
+    """Write ``to_l2r`` as ``.npz`` or as NIfTI, by the file name.
+
+    Args:
+        displacement, fixed, moving: see ``to_l2r``.
+        path: of the file.
+        dtype: float16 is what Learn2Reg asks of submissions. It keeps 11 binary digits: displacements below 64 voxels
+            are rounded by 1/64 voxel at most, those below 8 voxels by 1/512.
+    """
+    field = to_l2r(displacement, fixed, moving).astype(dtype)
     if str(path).endswith(".npz"):
         with atomic_path(path) as temporary, open(temporary, "wb") as stream:
             np.savez_compressed(stream, field)

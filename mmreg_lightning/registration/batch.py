@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import yaml
 
 from mmreg_lightning.data.pair import FILE_NAMES, PARTS, ImageFiles, Pair
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir, write_rows
+from mmreg_lightning.files import ensure_output_dir, sha256, write_rows
+from mmreg_lightning.registration.settings import Settings
 
 SUMMARY = "summary.csv"
 Pairs = Mapping[str, Pair[ImageFiles]]
@@ -80,7 +82,7 @@ def register_batch(
     out: str | os.PathLike[str],
     register: Callable[[Pair[ImageFiles], Path], object],
     shard: tuple[int, int] = (1, 1),
-    settings: Mapping[str, Any] | None = None,
+    settings: Callable[[Pair[ImageFiles]], Settings] | None = None,
     report: Callable[[str], None] = print,
 ) -> list[str]:
     """Register every pair of a shard whose results do not lie in ``out`` yet.
@@ -89,11 +91,11 @@ def register_batch(
     folder with a name holds a whole result. A pair that fails is reported, and the next one is begun.
 
     Args:
-        pairs: of ``read_pairs``.
+        pairs: of ``read_pairs`` or of a data set.
         out: folder of the results, one a pair, and of summary.csv.
         register: registers files into a folder.
         shard: (K, N): every N-th pair from the K-th on.
-        settings: of ``Settings.describe``; finished pairs must have been made with them. None takes any.
+        settings: of each pair; finished pairs must have been made with them and from the same files. None takes any.
         report: told one line a pair.
 
     Returns:
@@ -101,14 +103,16 @@ def register_batch(
 
     Raises:
         UserError: the output folder cannot be used, a pair's folder exists without results in it, or its results were
-            made with other settings.
+            made with other settings or from other files.
     """
     folder = ensure_output_dir(out)
     mine = list(pairs.items())[shard[0] - 1 :: shard[1]]
-    for name, _ in mine:
+    digest = cache(sha256)  # of a checkpoint for many pairs once
+    for name, files in mine:
         if (folder / name).exists() and not (folder / name / "metrics.json").is_file():
             raise UserError(f"out={folder}: {name} exists, but holds no results of a registration")
-        _check_settings(folder / name, settings)
+        if settings is not None and (folder / name / "run.yaml").is_file():
+            _check_same(folder / name, files, settings(files), digest)
     failed = []
     for number, (name, files) in enumerate(mine, start=1):
         place = f"[{number}/{len(mine)}] {name}"
@@ -130,17 +134,25 @@ def register_batch(
     return failed
 
 
-def _check_settings(folder: Path, wanted: Mapping[str, Any] | None) -> None:
-    run = folder / "run.yaml"
-    if wanted is None or not run.is_file():
-        return
-    had = yaml.safe_load(run.read_text(encoding="utf-8"))["settings"]
+def _check_same(folder: Path, files: Pair[ImageFiles], settings: Settings, digest: Callable[[Path], str]) -> None:
+    run = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
     # Without a spacing of its own every pair has that of its fixed image.
-    others = [key for key, value in wanted.items() if had.get(key) != value and value is not None]
+    wanted = {key: value for key, value in settings.describe().items() if value is not None}
+    others = [key for key, value in wanted.items() if run["settings"].get(key) != value]
     if others:
         raise UserError(
             f"{folder} holds a registration with other settings ({', '.join(others)}): name another, or remove it"
         )
+    finished = (folder / "metrics.json").stat().st_mtime
+    had = run["inputs"]
+    for name, path in {**files.files(), **settings.files()}.items():
+        old = had.get(name)
+        # Images are large: their content is looked at where path or time of change do not say enough.
+        kept = old is not None and Path(old["path"]).resolve() == path.resolve() and path.stat().st_mtime < finished
+        if not kept and (old is None or digest(path) != old["sha256"]):
+            raise UserError(
+                f"{folder} holds a registration whose {name} was not {path} as it is now: name another, or remove it"
+            )
 
 
 def write_summary(pairs: Pairs, folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.errors import UserError
 
 ORGANS = {"0": "background", "1": "liver", "2": "spleen"}
@@ -65,6 +67,59 @@ def test_phantom(phantom):
     assert [p.name for p in dataset.pairs["val"]] == ["0004_to_0004"]
     assert [p.name for p in dataset.pairs["test"]] == ["0005_to_0005"]
     assert 0 not in dataset.label_names and len(dataset.label_names) == 14
+
+
+def test_a_data_set_in_the_form_of_abdomen_mr_ct(abdomen):
+    dataset = Learn2RegDataset.read(abdomen.root)
+    assert [p.name for p in dataset.pairs["val"]] == [f"000{n}_to_000{n}" for n in (6, 7, 8)]
+    assert len(dataset.pairs["train"]) == 5 and len(dataset.train) == 14
+    assert all(r.labels and r.mask for r in dataset.train)
+    assert all(r.labels is None and r.mask for p in dataset.pairs["test"] for r in p)
+    assert list(dataset.label_names) == [1, 2, 3, 4, 5, 6, 8, 9, 10, 13]
+
+
+OPTIONS = ("tuning.split", "report.split")
+
+
+def test_withheld_labels_are_named_with_the_way_out(abdomen):
+    dataset = Learn2RegDataset.read(abdomen.root)
+    with pytest.raises(UserError) as caught:
+        dataset.check_labelled("test", OPTIONS)
+    image = dataset.pairs["test"][0].fixed.image
+    assert str(caught.value) == (
+        f"{image}: an image without labels, as in 2 of the 2 pairs of the split 'test': where they are withheld, "
+        "take tuning.split=train report.split=val"
+    )
+
+
+def test_a_split_that_is_not_listed_is_named_with_the_way_out(folder, abdomen):
+    dataset = Learn2RegDataset.read(abdomen.root)
+    dataset = dataclasses.replace(dataset, pairs={**dataset.pairs, "train": [], "test": []})
+    with pytest.raises(UserError, match="lists no pairs of the split 'test': take report.split=val$"):
+        dataset.check_labelled("test", OPTIONS)
+    folder.content["training_paired_images"] = []
+    with pytest.raises(UserError, match="lists no pairs of the split 'train'$"):
+        folder.read().check_labelled("train", OPTIONS)
+
+
+def test_pairs_without_labels_are_left_out_with_a_count(abdomen, caplog):
+    dataset = Learn2RegDataset.read(abdomen.root)
+    pairs = list(dataset.pairs["val"])
+    assert dataset.check_labelled("val", OPTIONS) == pairs and not caplog.records
+    bare = Pair(pairs[1].fixed, dataclasses.replace(pairs[1].moving, labels=None))
+    mixed = dataclasses.replace(dataset, pairs={**dataset.pairs, "val": [pairs[0], bare, pairs[2]]})
+    assert mixed.check_labelled("val", OPTIONS) == [pairs[0], pairs[2]]
+    assert caplog.messages == [
+        f"without labels, left out: 1 of the 3 pairs of the split 'val', the first for {pairs[1].moving.image}"
+    ]
+
+
+def test_images_in_the_wrong_role(abdomen):
+    dataset = Learn2RegDataset.read(abdomen.root)
+    pair = dataset.pairs["val"][0]
+    dataset.check_roles([pair])
+    with pytest.raises(UserError, match="the fixed image of a pair is CT, not MR as AbdomenMRCT_dataset.json says"):
+        dataset.check_roles([Pair(pair.moving, pair.fixed)])
 
 
 def test_pairs_and_their_splits(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import torch
 
 from mmreg_lightning.cli.evaluate import main
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.evaluation.fields import case_names, field_names
 from mmreg_lightning.evaluation.measures import evaluate, summarise
 from mmreg_lightning.io.images import read_image
 from mmreg_lightning.io.itk_fields import write_itk_field
@@ -113,6 +116,78 @@ def test_fields_that_cannot_be_found_or_used(call, pairs, tmp_path):
         call("--fields", str(tmp_path / "nowhere"))
     with pytest.raises(UserError, match="no pairs of the split 'test'"):
         call("--split", "test")
+
+
+def listed(*names):
+    """A pair of files for each (fixed, moving)."""
+    return [Pair(*(ImageFiles(Path(f"imagesTr/{n}.nii.gz"), subject=n.split("_")[-2]) for n in pair)) for pair in names]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        # The names that Learn2Reg's evaluation.py asks for; the short one from modality 1 to 0 and within one.
+        ([("A_0012_0000", "A_0034_0001")], ["disp_0012_0034"]),
+        ([("A_0012_0001", "A_0034_0001")], ["disp_0012_0034"]),
+        ([("A_0012_0001", "A_0034_0000")], ["disp_0012_0001_0034_0000"]),
+        (
+            [("A_0001_0000", "A_0001_0001"), ("A_0001_0000", "A_0001_0002")],
+            ["disp_0001_0001", "disp_0001_0000_0001_0002"],
+        ),
+        # Two sites with one number each: no other name tells them apart.
+        (
+            [("SiteA_003_0000", "SiteA_003_0001"), ("SiteB_003_0000", "SiteB_003_0001")],
+            ["disp_SiteA_003_0000_SiteA_003_0001", "disp_SiteB_003_0000_SiteB_003_0001"],
+        ),
+    ],
+)
+def test_names_of_fields(pairs, expected):
+    assert [names[0] for names in field_names(listed(*pairs))] == expected
+
+
+def test_other_names_are_read_where_they_are_clear():
+    first, second = field_names(listed(("A_0001_0000", "A_0001_0001"), ("A_0001_0000", "A_0001_0002")))
+    assert first[:2] == ["disp_0001_0001", "disp_0001_0000_0001_0001"]
+    assert "disp_0001_0001" not in second
+    assert field_names(listed(("A_0012_0001", "A_0034_0000")))[0][1] == "disp_0012_0034"
+    twice = Pair(*(ImageFiles(Path(f"imagesTs/{name}.nii.gz"), subject="1") for name in ("A_1_0000", "A_1_0001")))
+    with pytest.raises(UserError, match="another pair of the split has the same file names"):
+        field_names([*listed(("A_1_0000", "A_1_0001")), twice])
+
+
+def test_cases_of_the_same_subjects_have_names_of_their_own():
+    pairs = listed(("A_0001_0000", "A_0001_0001"), ("A_0001_0000", "A_0001_0002"), ("A_0002_0000", "A_0003_0001"))
+    assert case_names(pairs) == ["0001_0001", "0001_0000_0001_0002", "0003_to_0002"]
+    assert case_names([pairs[2], pairs[2]]) == ["0003_to_0002"] * 2
+
+
+def test_names_with_modalities_are_read(call, pairs, tmp_path):
+    for pair in pairs[:2]:
+        name = f"disp_{pair.fixed.subject}_0000_{pair.moving.subject}_0001.npz"
+        np.savez(tmp_path / "fields" / name, np.zeros((32, 28, 32, 3), np.float16))
+    out = call()
+    assert [row["case"] for row in table(tmp_path / "out")] == [pair.name for pair in pairs[:2]]
+    without = ", ".join(pair.name for pair in pairs[2:])
+    assert f"without a field, not in the means: {without}\n" in out and "without labels" not in out
+    np.savez(tmp_path / "fields" / f"disp_{pairs[0].fixed.subject}_{pairs[0].moving.subject}.npz", np.zeros(1))
+    with pytest.raises(UserError, match="are fields of the same pair"):
+        call("--overwrite")
+
+
+def test_a_pair_without_labels_is_scored_by_what_it_has(abdomen, tmp_path, capsys):
+    data = abdomen.copy(tmp_path / "data")
+    data.path(7, 1, "labels").unlink()
+    (tmp_path / "fields").mkdir()
+    for subject in (6, 7, 8):
+        path = tmp_path / "fields" / f"disp_{subject:04d}_{subject:04d}.npz"
+        np.savez(path, np.zeros((32, 28, 32, 3), np.float16))
+    main([*map(str, ("--dataset", data.root, "--fields", tmp_path / "fields", "--out", tmp_path / "out"))])
+    rows = {row["case"]: row for row in table(tmp_path / "out")}
+    assert rows["0007_to_0007"]["dice"] == "" and float(rows["0007_to_0007"]["folds_percent"]) == 0
+    assert 0 < float(rows["0006_to_0006"]["dice"]) < 1
+    assert "without labels, scored by what they have: 0007_to_0007\n" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["unlabelled"] == ["0007_to_0007"] and summary["measures"]["dice"]["cases"] == 2
 
 
 def test_summary_of_cases():

@@ -53,6 +53,17 @@ def test_written_and_read_again(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_a_submission_is_rounded_by_1_64_voxel_at_most(tmp_path):
+    layout = NativeGrid(SHAPE, AFFINES["RAS"])
+    u = torch.rand(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0)) * 128 - 64
+    write_l2r_field(u, layout, layout, tmp_path / "disp.npz", np.float16)
+    with np.load(tmp_path / "disp.npz") as content:
+        assert content["arr_0"].dtype == np.float16 and content["arr_0"].shape == (*SHAPE, 3)
+        small = np.abs(to_l2r(u, layout, layout)) < 8
+        error = np.abs(content["arr_0"] - to_l2r(u, layout, layout))
+    assert 1 / 100 < error.max() <= 1 / 64 and 1 / 1000 < error[small].max() <= 1 / 512
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_half_resolution_as_submissions_are(tmp_path, first):
     x = np.linspace(-1, 1, 9)[:, None, None, None]

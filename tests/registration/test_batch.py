@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +75,24 @@ def test_every_pair_has_a_folder_and_a_row(table: Path, tmp_path: Path, capsys: 
     assert capsys.readouterr().out.count("finished before") == 5
     with pytest.raises(UserError, match=r"pair0 holds a registration with other settings \(affine, solver\)"):
         main([*command(table, out), "--set", "solver.iterations=3", "--affine", "moments"])
+
+
+def test_finished_pairs_of_other_files_are_not_taken(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    main(command(table, out, "--shard", "1/5"))
+    moving = tmp_path / "m0.nii.gz"
+    content = moving.read_bytes()
+    later = time.time() + 10
+    os.utime(moving, (later, later))  # touched only
+    main(command(table, out, "--shard", "1/5"))
+    moving.write_bytes((tmp_path / "m1.nii.gz").read_bytes())
+    os.utime(moving, (later, later))
+    with pytest.raises(UserError, match=r"pair0 holds a registration whose moving was not .*m0.nii.gz as it is now"):
+        main(command(table, out, "--shard", "1/5"))
+    moving.write_bytes(content)
+    table.write_text(table.read_text(encoding="utf-8").replace("m0_labels", "m1_labels"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"pair0 holds a registration whose moving_labels was not .*m1_labels"):
+        main(command(table, out, "--shard", "1/5"))
 
 
 def test_a_pair_that_fails_does_not_stop_the_others(
