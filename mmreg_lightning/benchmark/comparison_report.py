@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmreg_lightning.benchmark.comparison import MIND_PATCHES
+from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number
 from mmreg_lightning.benchmark.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT
 from mmreg_lightning.files import write_text
-from mmreg_lightning.reporting.pages import Plot, Section, Table, figure_png, html_page
+from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, html_page
 
 NAMES = {
     "before": "before",
@@ -18,29 +18,23 @@ NAMES = {
     "learned": "learned + demons",
     "labels": "true labels + demons (ceiling)",
 }
-COLOURS = {"before": "#999999", "mind_ssc": "#E69F00", "learned": "#0072B2", "labels": "#009E73"}  # Okabe-Ito
-COLUMNS = (
-    ("dice", "Dice", 3),
-    ("tre_mm", "TRE, mm", 2),
-    ("folds_percent", "folds, %", 3),
-    ("sdlogj", "SDlogJ", 3),
-    ("cosine", "cosine", 2),
-    ("seconds", "s / pair", 1),
-)
+_SHOWN = ("dice", "tre_mm", "folds_percent", "sdlogj", "cosine", "seconds")
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
     """The means, a row a method."""
-    header = ["", *(title for _, title, _ in COLUMNS)]
-    return [header, *([NAMES[key], *_cells(results[key])] for key in NAMES)]
+    table = [["", *(COLUMNS[key][0] for key in _SHOWN)]]
+    table += [[name, *(number(results[m].get(k), COLUMNS[k][1]) for k in _SHOWN)] for m, name in NAMES.items()]
+    return table
 
 
-def method_note(*, trials: int, tuning_pairs: int, tune: str, report: str) -> str:
+def method_note(*, trials: int, patches: int, pairs: int, tune: str, report: str) -> str:
     """How the settings were chosen and what the numbers are from, as a paragraph.
 
     Args:
         trials: settings that every family tried.
-        tuning_pairs: pairs that they were tried on.
+        patches: of MIND-SSC.
+        pairs: that they were tried on.
         tune, report: names of the splits.
     """
     source = (
@@ -50,8 +44,8 @@ def method_note(*, trials: int, tuning_pairs: int, tune: str, report: str) -> st
     )
     return (
         f"Each row uses the best of the same {trials} settings of the demons solver (MIND-SSC: of these with each of "
-        f"{len(MIND_PATCHES)} patch sizes, on intensities that are not clipped), chosen by mean Dice over "
-        f"{tuning_pairs} pair{'s' if tuning_pairs > 1 else ''} of the {tune} split (settings that fold more than "
+        f"{patches} patch sizes, on intensities that are not clipped), chosen by mean Dice over "
+        f"{pairs} pair{'s' if pairs > 1 else ''} of the {tune} split (settings that fold more than "
         f"{MAX_FOLDS_PERCENT:g} % of the voxels rank last; of those within {DICE_TOLERANCE:g} of the best Dice the "
         f"smoothest is taken). {source} TRE is over pairs of one subject, whose landmarks "
         "correspond. Cosine is the agreement of the features' steps with those of the labels on the tuning pairs."
@@ -74,7 +68,7 @@ def write_comparison_report(
     what = "of two subjects" if between else "(each of one subject)"
     caption = f"Dice of every reported pair {what}; the line is the median."
     sections: list[Section] = [(title, results_table(results)), *(("", note) for note in notes)]
-    sections.append(("", Plot("dice.png", _box_plot(results), caption)))
+    sections.append(("", Plot("dice.png", _boxes(results), caption)))
     if training_log is not None and training_log.is_file():
         caption = "Training: losses, and agreement of learned with supervised steps."
         sections.append(("", Plot("training.png", _learning_curves(training_log), caption)))
@@ -88,35 +82,20 @@ def write_comparison_report(
     write_text(path, html_page(title, sections))
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    values = [(row.get(key), digits) for key, _, digits in COLUMNS]
-    return ["–" if value is None else f"{value:.{digits}f}" for value, digits in values]
-
-
-def _box_plot(results: Mapping[str, Any]) -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    axes = figure.subplots()
-    for position, key in enumerate(NAMES):
+def _boxes(results: Mapping[str, Any]) -> bytes:
+    values = {}
+    for key, name in NAMES.items():
         cases = results[key]["cases"]
-        dice = [r["dice"] for r in cases if not r["same_subject"]] or [r["dice"] for r in cases]
-        box = axes.boxplot([dice], positions=[position], widths=0.6, patch_artist=True, whis=(0, 100))
-        box["boxes"][0].set(facecolor=COLOURS[key], alpha=0.6)
-        box["medians"][0].set(color="black")
-        axes.plot([position] * len(dice), dice, "o", color="black", markersize=3)
-    axes.set_xticks(range(len(NAMES)), [name.replace(" + ", "\n+ ") for name in NAMES.values()])
-    axes.set_ylabel("mean Dice over the organs of a pair")
-    axes.grid(axis="y", alpha=0.3)
-    return figure_png(figure)
+        between = [row["dice"] for row in cases if not row["same_subject"]]
+        values[name.replace(" + ", "\n+ ")] = between or [row["dice"] for row in cases]
+    colours = [COLOURS[7], COLOURS[1], COLOURS[0], COLOURS[2]]
+    return box_plot(new_figure(8, 4), values, colours, "mean Dice over the organs of a pair", horizontal=False)
 
 
 def _learning_curves(log: Path) -> bytes:
-    from matplotlib.figure import Figure
-
     with open(log, newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = new_figure(10, 3.2)
     left, right = figure.subplots(1, 2)
     for axes, keys in ((left, ("train/organ_loss", "train/descent_loss")), (right, ("train/cosine", "val/dice"))):
         for key, colour in zip(keys, ("#0072B2", "#D55E00"), strict=True):

@@ -48,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = shlex.join(["mmreg-calibrate", *(sys.argv[1:] if argv is None else argv)])
     positive_int("pairs", arguments.pairs)
     if arguments.variants < 0:
-        raise UserError(f"--variants {arguments.variants}: must be 0 or more")
+        raise UserError(f"variants={arguments.variants}: must be 0 or more")
     if arguments.tolerance is not None and not 0 < arguments.tolerance < float("inf"):
-        raise UserError(f"--tolerance {arguments.tolerance}: must be a positive number of millimetres")
+        raise UserError(f"tolerance={arguments.tolerance}: must be a positive number of millimetres")
     from mmreg_lightning import __version__
     from mmreg_lightning.calibration.calibrate import calibrate
     from mmreg_lightning.calibration.report import write_calibration

@@ -60,13 +60,13 @@ def write_comparison(
     title: str,
     command: str,
 ) -> None:
-    """Run the comparison under a progress bar, write its page, print its table."""
+    """Run the comparison under a progress bar and print its table."""
     from mmreg_lightning.benchmark.comparison import compare
-    from mmreg_lightning.benchmark.comparison_report import method_note, results_table, write_comparison_report
+    from mmreg_lightning.benchmark.comparison_report import results_table
     from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("tuning", "registering") as progress:
-        comparison = compare(
+        results = compare(
             checkpoint,
             data,
             out,
@@ -74,19 +74,11 @@ def write_comparison(
             tune_pairs=tune_pairs,
             report_split=report,
             overwrite=overwrite,
+            title=title,
+            command=command,
             progress=progress,
         )
-    note = method_note(
-        trials=len(comparison.trials["learned"]), tuning_pairs=comparison.tuning_pairs, tune=tune, report=report
-    )
-    write_comparison_report(
-        out / "report.html",
-        comparison.results,
-        title,
-        [note, f"Command: {command}"],
-        training_log=checkpoint.parent / "metrics.csv",
-    )
-    print(markdown_table(results_table(comparison.results)))
+    print(markdown_table(results_table(results)))
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")
 
 

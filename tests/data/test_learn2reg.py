@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -208,3 +209,30 @@ def test_description_is_no_json_object(tmp_path, text):
     (tmp_path / "Demo_dataset.json").write_text(text)
     with pytest.raises(UserError, match="Demo_dataset.json"):
         Learn2RegDataset.read(tmp_path)
+
+
+def test_a_checkpoint_for_these_data_is_accepted(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    dataset.check_fits("a.ckpt", ["MR", "CT"], {**dataset.label_names, 99: "tail"})
+
+
+@pytest.mark.parametrize(
+    ("modalities", "labels", "match"),
+    [
+        (["MR", "US"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register US to MR"),
+        (["CT", "MR"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register MR to CT"),
+        (["MR", "CT"], {2: "tail", 3: "fin"}, "label 2 is '.*', but 'tail' in checkpoint a.ckpt"),
+        (["MR", "CT"], {99: "tail"}, "declares none of the labels"),
+    ],
+)
+def test_a_checkpoint_for_other_data_is_refused(phantom, modalities, labels, match):
+    dataset = Learn2RegDataset.read(phantom)
+    with pytest.raises(UserError, match=match):
+        dataset.check_fits("a.ckpt", modalities, labels or dataset.label_names)
+
+
+def test_one_modality_in_both_roles_is_refused(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    same = dataclasses.replace(dataset, moving_modality="MR")
+    with pytest.raises(UserError, match="both MR"):
+        same.check_fits("a.ckpt", ["MR", "MR"], dataset.label_names)

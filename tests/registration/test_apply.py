@@ -11,6 +11,7 @@ import meshio
 import nibabel as nib
 import numpy as np
 import pytest
+from mmreg_lightning.registration.pipeline import PairFiles, register_files
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.cli._app import run
@@ -18,7 +19,6 @@ from mmreg_lightning.cli.apply import main
 from mmreg_lightning.evaluation.dice import dice_per_label
 from mmreg_lightning.io.images import read_labels
 from mmreg_lightning.io.transforms import write_affine
-from mmreg_lightning.registration.pipeline import PairFiles, register_files
 
 
 @pytest.fixture

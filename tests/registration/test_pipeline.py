@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 its own documentation calls it so
 import torch
 import yaml
+from mmreg_lightning.registration.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.errors import UserError
@@ -23,7 +24,6 @@ from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.io.images import read_image, read_labels
 from mmreg_lightning.io.itk_fields import read_itk_field
 from mmreg_lightning.io.transforms import read_affine, write_affine
-from mmreg_lightning.registration.pipeline import OUTPUTS, PairFiles, load_checkpoint, register_files, register_pair
 
 QUICK = ["solver.iterations=4"]
 RANGE = 260.0  # of the intensities of the scene
