@@ -17,8 +17,11 @@ def build_parser() -> argparse.ArgumentParser:
     """Arguments of the command."""
     parser = argparse.ArgumentParser(
         prog="mmreg-compare",
-        description="Tune the checkpoint's solver for each feature family by the same search, then register held-out "
-        "pairs. Writes tuning.json, results.json, report.html and a folder for each pair.",
+        description="Tune the checkpoint's solver for learned features, MIND-SSC and the true labels by the same "
+        "search, then register held-out pairs. Learned features run with the descent step of their "
+        "checkpoint, in every command. Features without a checkpoint start from the shipped step in "
+        "other commands; here they have the checkpoint's solver, too, so that only the features "
+        "differ. Writes tuning.json, results.json, report.html and a folder for each pair.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="C", help="of mmreg-train")

@@ -86,7 +86,7 @@ def test_a_family_of_the_user_runs_without_a_checkpoint(call_benchmark, tmp_path
         "_target_: my_features.Mine\nstride: 2\npower: 1.0\nspace: {features.power: [0.5]}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    own = ("--config-dir", str(tmp_path / "my_conf"), "+features@features.mine=mine", "~features.mind_ssc")
+    own = (f"--config-dir={tmp_path / 'my_conf'}", "+features@features.mine=mine", "~features.mind_ssc")
     code, _, err = call_benchmark(*own, *(word for word in QUICK if "mind_ssc" not in word))
     assert (code, "Traceback" in err) == (0, False), err
     rows = rows_of(tmp_path / "out", "mine+demons")
