@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from mmreg_lightning.descent.targets import DescentTargets, paired_targets
 from mmreg_lightning.errors import positive_int
 from mmreg_lightning.evaluation.dice import mean_shared_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
+from mmreg_lightning.evaluation.measures import summarise
 from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.resample import resample_volume
@@ -32,6 +32,7 @@ from mmreg_lightning.registration.register import register_files
 OUTPUTS = ("tuning.json", "pairs", "results.json", "report.html")
 MIND_PATCHES = ({"radius": 1, "dilation": 1}, {"radius": 1, "dilation": 2}, {"radius": 2, "dilation": 2})
 """Patches of MIND-SSC that are tried with every setting of the solver; small ones suit coarse voxels."""
+_MEANS = ("tre_mm", "folds_percent", "sdlogj", "seconds")  # over all pairs; Dice is over those of two subjects
 
 
 def compare(
@@ -81,12 +82,11 @@ def compare(
     for done, case in enumerate(plan.cases, start=1):
         for name, method in methods.items():
             where = Path("pairs", case.files.name, name)
-            settings = method.settings(case.files, trials[name][0]["setting"])
-            settings = dataclasses.replace(settings, label_names=names)
+            settings = replace(method.settings(case.files, trials[name][0]["setting"]), label_names=names)
             result = register_files(case.files, settings, folder / where, overwrite=True, full=False)
             key = {"case": case.files.name, "same_subject": case.files.same_subject}
-            measured = {**result.scores.row(), "seconds": result.watch.total(), "folder": str(where)}
-            rows[name].append({**key, **measured})
+            stages = {"seconds": result.watch.total(), "folder": str(where)}
+            rows[name].append({**key, **result.scores.row(), **stages})
         last = rows["learned"][-1]
         before = {"dice": last["dice_before"], "tre_mm": last["tre_mm_before"], **STILL, "seconds": 0.0}
         rows["before"].append({**last, **before})
@@ -120,13 +120,10 @@ def comparison_plan(
     dataset.check_fits(checkpoint, model.modalities, model.label_names)
     common: dict[str, Any] = {"stride": model.features.stride, "spacing": learned.spacing}
     ids = list(model.label_names)
-    families = [
-        family_of_config("mind_ssc", **common, space={"features": MIND_PATCHES}),
-        learned,
-        family_of_config("labels", **common, ids=ids),
-    ]
+    mind = family_of_config("mind_ssc", **common, space={"features": MIND_PATCHES})
+    labels = family_of_config("labels", **common, ids=ids)
     own = make_method(learned, None, {})
-    methods = [FeatureMethod(family, "demons", own.config, own.space) for family in families]
+    methods = [FeatureMethod(family, "demons", own.config, own.space) for family in (mind, learned, labels)]
     tuning = select(dataset, "tune", tune_split, positive_int("tune_pairs", tune_pairs))
     cases = [Case(files) for files in select(dataset, "report", report_split, None, everything=True)]
     targets = instantiate(model.hparams["descent"]["targets"])
@@ -160,12 +157,6 @@ def _judge(targets: DescentTargets, ids: Sequence[int], pair: Pair[Image], found
 
 def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     """Means over the rows that a measure is defined for, and the rows themselves."""
-    between = [row for row in rows if not row["same_subject"]] or rows
-    means = {"dice": _mean(row["dice"] for row in between)}
-    means |= {key: _mean(row[key] for row in rows) for key in ("tre_mm", "folds_percent", "sdlogj", "seconds")}
-    return {**means, "cases": list(rows)}
-
-
-def _mean(values: Iterable[Any]) -> float | None:
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    return sum(known) / len(known) if known else None
+    between = summarise([row for row in rows if not row["same_subject"]] or rows)
+    means = {"dice": between.get("dice")} | {key: summarise(rows).get(key) for key in _MEANS}
+    return {**{key: None if mean is None else mean["mean"] for key, mean in means.items()}, "cases": rows}

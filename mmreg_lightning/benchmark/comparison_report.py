@@ -96,16 +96,14 @@ def _learning_curves(log: Path) -> bytes:
     with open(log, newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     figure = new_figure(10, 3.2)
-    left, right = figure.subplots(1, 2)
-    for axes, keys in ((left, ("train/organ_loss", "train/descent_loss")), (right, ("train/cosine", "val/dice"))):
+    panels = {"loss": ("train/organ_loss", "train/descent_loss"), "cosine, Dice": ("train/cosine", "val/dice")}
+    for axes, (label, keys) in zip(figure.subplots(1, 2), panels.items(), strict=True):
         for key, colour in zip(keys, ("#0072B2", "#D55E00"), strict=True):
             points = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, label=key, marker="o" if "val" in key else None)
-        axes.set_xlabel("training step")
+        axes.set(xlabel="training step", ylabel=label)
         if axes.has_data():
             axes.legend()
         axes.grid(alpha=0.3)
-    left.set_ylabel("loss")
-    right.set_ylabel("cosine, Dice")
     return figure_png(figure)

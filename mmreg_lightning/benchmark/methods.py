@@ -64,13 +64,13 @@ class FeatureMethod:
     def settings(self, files: Pair[ImageFiles], setting: Setting) -> Settings:
         """The settings of a registration; what ``setting`` does not name has its default."""
 
-        def below(group: str) -> dict[str, Any]:
-            return {key.removeprefix(group): value for key, value in setting.items() if key.startswith(group)}
-
-        config = with_setting(self.config, below("solver."))
-        modalities = files.fixed.modality, files.moving.modality
-        spacing = setting.get("spacing", self.family.spacing)
-        return Settings(self.family.variant(below("features.")), instantiate(config), config, *modalities, spacing, {})
+        features, solver = (
+            {key.removeprefix(group): value for key, value in setting.items() if key.startswith(group)}
+            for group in ("features.", "solver.")
+        )
+        config, spacing = with_setting(self.config, solver), setting.get("spacing", self.family.spacing)
+        modalities = (files.fixed.modality, files.moving.modality)
+        return Settings(self.family.variant(features), instantiate(config), config, *modalities, spacing, {})
 
     def __call__(
         self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting, memo: Memo | None = None
@@ -97,17 +97,12 @@ class FeatureMethod:
         return Outcome(found.displacement, seconds, peak_memory_mb() if watched else None, found, settings)
 
 
+@dataclass(frozen=True, eq=False)
 class PeerMethod:
-    """Another package, in a process of its own.
+    """Another package (``peers.registry``), in a process of its own; ``space`` has values of its settings to try."""
 
-    Args:
-        name: see ``peers.registry``.
-        space: values of its settings to try.
-    """
-
-    def __init__(self, name: str, space: Mapping[str, Sequence[Any]]) -> None:
-        self.name = name
-        self.space = space
+    name: str
+    space: Mapping[str, Sequence[Any]]
 
     def __call__(
         self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting, memo: Memo | None = None

@@ -43,11 +43,6 @@ class Case:
         """Name of the perturbation, or ``none``."""
         return "none" if self.perturbation is None else self.perturbation.name
 
-    @property
-    def change(self) -> str:
-        """Kind and level, as ``shift_20``; ``none_0`` for the pair as it is."""
-        return f"{self.kind}_{self.level:g}"
-
     def changed(self, pair: Pair[Image], seed: int, label_names: Mapping[int, str]) -> Pair[Image]:
         """The images of ``files`` with the change; see ``perturb``, whose errors it raises."""
         if self.perturbation is None:
@@ -93,10 +88,8 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
         if name not in PEERS:
             raise UserError(f"peers.{name}: must be one of {', '.join(PEERS)}")
         if peer_version(name) is None:
-            raise UserError(
-                f"peers.{name}: the package {PEERS[name].package} is not installed; pip install "
-                f"'mmreg-lightning[peers]', or leave it out by '~peers.{name}'"
-            )
+            mend = f"pip install 'mmreg-lightning[peers]', or leave it out by '~peers.{name}'"
+            raise UserError(f"peers.{name}: the package {PEERS[name].package} is not installed; {mend}")
         methods.append(PeerMethod(name, options.get("space", {})))
     if not methods:
         raise UserError("features, solvers and peers leave nothing to compare")

@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.benchmark.statistics import PairedTest, Rows, by_method, learn2reg_rank, paired_tests
-from mmreg_lightning.benchmark.tables import (
-    COLUMNS,
-    box_plot,
-    new_figure,
-    number,
-    p_cells,
-    run_table,
-    setting_text,
-)
+from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number, p_cells, run_table, setting_text
 from mmreg_lightning.evaluation.measures import summarise
 from mmreg_lightning.files import write_json, write_rows
 from mmreg_lightning.reporting.pages import COLOURS, Plot, Table, figure_png, write_page
@@ -126,21 +118,13 @@ def _cumulative(rows: Rows, order: Sequence[str]) -> bytes:
     table = by_method(rows, "dice")
     figure = new_figure(10, 4.5)
     axes = figure.subplots()
-    everything = [value for cases in table.values() for value in cases.values()]
-    left, right = min(everything) - 0.02, max(everything) + 0.02
     drawn: list[str] = []
     for name in (m for m in order if m in table):
-        values = sorted(table[name].values())
         colour = _colour(name, order)
         style = _STYLES[drawn.count(colour) % len(_STYLES)]
         drawn.append(colour)
-        shares = [1.0, *(1 - i / len(values) for i in range(len(values))), 0.0]
-        axes.step([left, *values, right], shares, where="pre", label=name, color=colour, linestyle=style)
-    axes.set(
-        xlim=(left, right),
-        xlabel="mean Dice over the organs of a case",
-        ylabel="share of cases with at least this Dice",
-    )
+        axes.ecdf(list(table[name].values()), complementary=True, label=name, color=colour, linestyle=style)
+    axes.set(xlabel="mean Dice over the organs of a case", ylabel="share of cases with at least this Dice")
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside right upper")
     return figure_png(figure)

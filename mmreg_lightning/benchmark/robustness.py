@@ -128,7 +128,7 @@ def _cells(robust: RobustnessPlan, best: Mapping[str, Row], folder: Path) -> Ite
     methods = robust.plan.methods
     for plain in robust.plan.cases:
         changed = [Case(plain.files, kind, level) for kind in robust.perturbations for level in kind.levels[1:]]
-        todo = [(case, method, case.change) for case in [plain, *changed] for method in methods]
+        todo = [(case, method, f"{case.kind}_{case.level:g}") for case in [plain, *changed] for method in methods]
         todo += [(Case(plain.files, None, n), m, f"{SUBJECTS}_{n}") for n, m in robust.fewer.items()]
         for case, method, place in todo:
             path = folder / "cases" / method.name / place / f"{plain.files.name}.json"

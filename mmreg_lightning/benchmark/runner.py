@@ -67,8 +67,10 @@ def run_plan(plan: Plan, folder: Path, progress: Progress) -> tuple[list[Row], d
     registered = [{"case": cell.case.files.name, "method": cell.method.name, **row} for cell, row in found]
     rows: list[Row] = []
     for _, group in itertools.groupby(registered, key=lambda row: row["case"]):
-        own = list(group)
-        rows += [*own, *_before(own)]
+        rows += (own := list(group))
+        if measured := [row for row in own if row.get("dice_before") is not None]:
+            key, before = {"case": own[0]["case"], "method": "before"}, measured[0]
+            rows.append({**key, "dice": before["dice_before"], "tre_mm": before["tre_mm_before"], **STILL})
     return rows, trials
 
 
@@ -117,12 +119,3 @@ def run_cells(
             save(path, known)
         yield cell, known["row"]
     progress("done", len(cells), len(cells))
-
-
-def _before(rows: Sequence[Row]) -> list[Row]:
-    """The row ``before`` of a case, from the first method that measured it; empty where none did."""
-    measured = (row for row in rows if row.get("dice_before") is not None)
-    return [
-        {"case": r["case"], "method": "before", "dice": r["dice_before"], "tre_mm": r["tre_mm_before"], **STILL}
-        for r in itertools.islice(measured, 1)
-    ]

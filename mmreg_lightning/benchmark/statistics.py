@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -96,10 +97,8 @@ def learn2reg_rank(rows: Rows) -> dict[str, float]:
     methods = list(dict.fromkeys(row["method"] for row in rows))
     scores: dict[str, list[float]] = {method: [] for method in methods}
     for measure, sign in RANKED.items():
-        wins = dict.fromkeys(methods, 0)
-        for test in paired_tests(rows, measure):
-            if test.p < SIGNIFICANT:
-                wins[test.first if test.difference * sign > 0 else test.second] += 1
+        tests = (test for test in paired_tests(rows, measure) if test.p < SIGNIFICANT)
+        wins = Counter(test.first if test.difference * sign > 0 else test.second for test in tests)
         for method in methods:
             scores[method].append(0.1 + 0.9 * wins[method] / max(1, len(methods) - 1))
     return {method: statistics.geometric_mean(values) for method, values in scores.items()}
@@ -116,11 +115,10 @@ def curve(rows: Rows, method: str, perturbation: str, measure: str) -> Curve | N
         method, perturbation, measure: which.
     """
     own = [row for row in rows if (row["method"], row["perturbation"]) == (method, perturbation)]
-    tables = {
-        level: by_method([row for row in own if row["level"] == level], measure)
-        for level in sorted({row["level"] for row in own})
-    }
-    columns = {level: table[method] for level, table in tables.items() if table}
+    columns: dict[float, dict[str, float]] = {}
+    for level in sorted({row["level"] for row in own}):
+        if found := by_method([row for row in own if row["level"] == level], measure):
+            columns[level] = found[method]
     first, *others = columns.values() if columns else [{}]
     cases = [case for case in first if all(case in column for column in others)]
     if not cases or not others:
@@ -154,15 +152,8 @@ def bootstrap_band(
     """
     if len(values) < 2:
         return values[0], values[0]
-    band = bootstrap(
-        (values,),
-        statistic,
-        n_resamples=draws,
-        confidence_level=percent / 100,
-        method="percentile",
-        axis=0,
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
+    options = {"n_resamples": draws, "confidence_level": percent / 100, "method": "percentile", "axis": 0}
+    band = bootstrap((values,), statistic, rng=np.random.default_rng(seed), **options).confidence_interval
     return band.low, band.high
 
 

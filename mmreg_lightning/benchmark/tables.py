@@ -65,15 +65,9 @@ def box_plot(
         horizontal: boxes lie, the first one below; else they stand.
     """
     axes = figure.subplots()
-    box = axes.boxplot(
-        list(values.values()),
-        orientation="horizontal" if horizontal else "vertical",
-        tick_labels=list(values),
-        widths=0.6,
-        patch_artist=True,
-        whis=(0, 100),
-        medianprops={"color": "black"},
-    )
+    style: Any = {"widths": 0.6, "patch_artist": True, "whis": (0, 100), "medianprops": {"color": "black"}}
+    orientation: Any = "horizontal" if horizontal else "vertical"
+    box = axes.boxplot(list(values.values()), orientation=orientation, tick_labels=list(values), **style)
     for patch, colour in zip(box["boxes"], colours, strict=True):
         patch.set(facecolor=colour, alpha=0.6)
     if not horizontal:

@@ -48,10 +48,8 @@ def draw_settings(space: Mapping[str, Sequence[Any]], count: int | None, seed: i
         count: how many; None is every combination, without the default.
         seed: of the draw.
     """
-    if count is None:
-        return settings_grid(space)
-    grid = settings_grid(space) if space else []
-    return [{}, *random.Random(seed).sample(grid, min(count - 1, len(grid)))]
+    grid = settings_grid(space) if space or count is None else []
+    return grid if count is None else [{}, *random.Random(seed).sample(grid, min(count - 1, len(grid)))]
 
 
 def tune(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,7 @@ def calibrate(
     measured = {}
     for name, own in chosen.items():
         cases = list(draw_changes(own, kinds, variants, seed))
-
-        def told(done: int, total: int, name: str = name) -> None:
-            progress(f"registering {name}", done, total)
-
+        told = partial(progress, f"registering {name}")
         measured[name] = measure_cases(cases, settings, folder / "cases" / name, seed, told)
     if tolerance_mm is None:
         spacing = settings.spacing or default_spacing(read_image(dataset.pairs[split][0].fixed.image).grid)
@@ -130,7 +128,7 @@ def fit_model(cases: Cases, tolerance: float, settings: Settings, about: Mapping
     model = ConfidenceModel(mean, scale, local, [0.0, 1.0], *known)
     dice = np.array([case.dice for case in cases])
     model = replace(model, case=fit_cases(_mean_places(model, cases), dice).tolist())
-    plain = case_confidence(model, [case for case in cases if case.change == "none"])
+    plain = case_confidence(model, [case for case in cases if case.source.perturbation is None])
     return replace(model, low=float(np.percentile(plain, _LOW)))
 
 
@@ -141,23 +139,19 @@ def case_confidence(model: ConfidenceModel, cases: Cases) -> Floats:
 
 def judge_model(model: ConfidenceModel, fitted: Cases, tested: Cases, seed: int) -> Calibration:
     """Areas of a model on cases that it has not seen; ``seed`` is of the bootstrap."""
-    subsets = {"all": tested, "plain": [case for case in tested if case.change == "none"]}
+    subsets = {"all": tested, "plain": [case for case in tested if case.source.perturbation is None]}
     # All cues but contrast are larger where something is wrong.
     alone = np.array([case.sample.mean(axis=0) for case in tested])
     ranks = {cue: (1 if cue == "contrast" else -1) * alone[:, index] for index, cue in enumerate(CUES)}
 
     def area(cases: Cases, confidence: Floats) -> RiskCoverage:
         risk = np.array([1 - case.dice for case in cases])
-        return risk_coverage(confidence, risk, [case.pair for case in cases], seed=seed)
+        return risk_coverage(confidence, risk, [case.source.files.name for case in cases], seed=seed)
 
-    return Calibration(
-        model,
-        fitted,
-        tested,
-        {name: area(cases, case_confidence(model, cases)) for name, cases in subsets.items()},
-        {cue: area(tested, rank) for cue, rank in ranks.items()},
-        {name: _roc_area(model, cases) for name, cases in subsets.items()},
-    )
+    areas = {name: area(cases, case_confidence(model, cases)) for name, cases in subsets.items()}
+    rankings = {cue: area(tested, rank) for cue, rank in ranks.items()}
+    places = {name: _roc_area(model, cases) for name, cases in subsets.items()}
+    return Calibration(model, fitted, tested, areas, rankings, places)
 
 
 def _mean_places(model: ConfidenceModel, cases: Cases) -> Floats:

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from torch import Tensor
 
 from mmreg_lightning.benchmark.plan import Case
 from mmreg_lightning.confidence.cues import Cues
@@ -21,8 +19,8 @@ from mmreg_lightning.data.pair import Image, ImageFiles, Pair
 from mmreg_lightning.data.perturbed import Perturbation
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import score
+from mmreg_lightning.evaluation.surface import surface_errors
 from mmreg_lightning.files import atomic_path
-from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
@@ -38,18 +36,14 @@ class MeasuredCase:
     """One registration.
 
     Attributes:
-        pair: its name.
-        change: perturbation, "none" for the pair as it is.
-        level: of it.
+        source: the pair and its change.
         cues: (N, 5) at places on organ surfaces, see ``Cues``.
         errors: (N,) mm, see ``surface_errors``.
         sample: (M, 5) cues at places drawn by ``Cues.weight``: their mean is the weighted mean over the image.
         dice, dice_before: mean over organs, after and before the registration.
     """
 
-    pair: str
-    change: str
-    level: float
+    source: Case
     cues: Floats
     errors: Floats
     sample: Floats
@@ -93,7 +87,7 @@ def measure_cases(
     measured = []
     for done, case in enumerate(cases):
         progress(done, len(cases))
-        path = folder / f"{case.files.name}_{case.change}.npz"
+        path = folder / f"{case.files.name}_{case.kind}_{case.level:g}.npz"
         if not path.is_file():
             pair = read(case.files)
             try:
@@ -103,33 +97,11 @@ def measure_cases(
             with atomic_path(path) as temporary, open(temporary, "wb") as stream:
                 np.savez_compressed(stream, **arrays)
         with np.load(path) as stored:
-            wide = (stored[name].astype(np.float64) for name in ("cues", "errors", "sample"))
-            dice = (float(stored[name]) for name in ("dice", "dice_before"))
-            measured.append(MeasuredCase(case.files.name, case.kind, case.level, *wide, *dice))
+            wide = (stored[key].astype(np.float64) for key in ("cues", "errors", "sample"))
+            dice = (float(stored[key]) for key in ("dice", "dice_before"))
+            measured.append(MeasuredCase(case, *wide, *dice))
     progress(len(cases), len(cases))
     return measured
-
-
-def surface_errors(fixed: Tensor, warped: Tensor, grid: Grid) -> tuple[NDArray[np.int64], Floats]:
-    """The local error of a registration: distances from an organ's surface voxels to its surface in the other map.
-
-    Args:
-        fixed, warped: (1, I, J, K), label maps of the fixed image and, warped, of the moving one.
-        grid: of both.
-
-    Returns:
-        Surface voxels of both maps (N, 3), and millimetres (N,); organs that are not in both maps are left out.
-    """
-    a, b = fixed[0].cpu().numpy(), warped[0].cpu().numpy()
-    places, distances = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
-    for label in np.intersect1d(a, b):
-        if label:
-            # What touches the border of the image is cut off there: it is not a surface.
-            first, second = (m & ~ndimage.binary_erosion(m, border_value=1) for m in (a == label, b == label))
-            for own, other in ((first, second), (second, first)):
-                places.append(np.argwhere(own))
-                distances.append(ndimage.distance_transform_edt(~other, sampling=grid.spacing)[own])
-    return np.concatenate(places), np.concatenate(distances)
 
 
 def _measure(pair: Pair[Image], settings: Settings) -> dict[str, Any]:
@@ -139,7 +111,7 @@ def _measure(pair: Pair[Image], settings: Settings) -> dict[str, Any]:
     found = solve(maps, settings.solver)
     cues = solution_cues(found, maps, settings.solver)
     warped = warp_volume(moving, found.displacement, fixed.grid, "nearest")
-    voxels, errors = surface_errors(fixed.data, warped.data, fixed.grid)
+    voxels, errors = surface_errors(fixed.data, warped.data, fixed.grid.spacing.tolist())
     chosen = np.random.default_rng(0).choice(len(errors), min(_PLACES, len(errors)), replace=False)
     at_voxels = resample_volume(Volume(cues.maps[0], found.feature_grid), fixed.grid).data.numpy()
     row = score(pair, found.displacement, settings.label_names).row()

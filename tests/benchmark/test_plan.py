@@ -61,10 +61,15 @@ def test_label_ids_that_are_left_open_are_the_organs_of_the_data_set(dataset):
         family_of_config("labels")
 
 
-def test_a_change_has_a_name(dataset):
+def test_a_case_has_its_change(dataset):
     files = dataset.pairs["val"][0]
-    assert Case(files).change == "none_0"
-    assert Case(files, Perturbation("noise", [0, 0.05], "", ""), 0.05).change == "noise_0.05"
+    assert Case(files).kind == "none"
+    case = Case(files, Perturbation("shift", [0, 30], "mm", ""), 30)
+    pair = files.read()
+    moved = case.changed(pair, 1, dataset.label_names)
+    offset = moved.moving.volume.grid.affine - pair.moving.volume.grid.affine
+    assert case.kind == "shift" and float((offset**2).sum() ** 0.5) == pytest.approx(30)
+    assert Case(files).changed(pair, 1, dataset.label_names) is pair
 
 
 def test_pairs_of_two_subjects_are_tuned_on_where_there_are_any(dataset):

@@ -112,7 +112,7 @@ def test_a_registration_is_repeated_when_its_seed_changes_and_perturbations_reac
         return {"measured": len(seen)}
 
     cases = [Case(files), Case(files, Perturbation("shift", [0, 30], "mm", "shift"), 30)]
-    cells = [Cell(case, method, {"setting": {}}, tmp_path / f"{case.change}.json") for case in cases]
+    cells = [Cell(case, method, {"setting": {}}, tmp_path / f"{case.kind}.json") for case in cases]
 
     def rows(seed):
         return [row for _, row in run_cells(replace(plan(), seed=seed), cells, measure, quiet)]
@@ -121,4 +121,4 @@ def test_a_registration_is_repeated_when_its_seed_changes_and_perturbations_reac
     assert float(((seen[1] - seen[0]) ** 2).sum() ** 0.5) == pytest.approx(30)
     assert rows(1) == [{"measured": 1}, {"measured": 2}], "nothing is registered again"
     assert rows(2) == [{"measured": 3}, {"measured": 4}]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["none_0.json", "shift_30.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["none.json", "shift.json"]
