@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmreg_lightning.benchmark.comparison_report import method_note, write_comparison_report
 from mmreg_lightning.benchmark.methods import FeatureMethod, Outcome
-from mmreg_lightning.benchmark.plan import Case, Plan, Progress, Row, make_method, select
+from mmreg_lightning.benchmark.plan import Case, Plan, Progress, Row, make_method
 from mmreg_lightning.benchmark.runner import STILL
-from mmreg_lightning.benchmark.tuning import tune
+from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number
+from mmreg_lightning.benchmark.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT, best_trials, tune
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import Image, Pair
@@ -22,16 +23,24 @@ from mmreg_lightning.errors import positive_int
 from mmreg_lightning.evaluation.dice import mean_shared_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.evaluation.measures import summarise
-from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json
+from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json, write_text
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.registration.families import family_of_checkpoint, family_of_config
 from mmreg_lightning.registration.register import register_files
+from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, html_page
 
 # In the order in which they are written; results.json means that all registrations are done.
 OUTPUTS = ("tuning.json", "pairs", "results.json", "report.html")
 MIND_PATCHES = ({"radius": 1, "dilation": 1}, {"radius": 1, "dilation": 2}, {"radius": 2, "dilation": 2})
 """Patches of MIND-SSC that are tried with every setting of the solver; small ones suit coarse voxels."""
+NAMES = {
+    "before": "before",
+    "mind_ssc": "MIND-SSC + demons",
+    "learned": "learned + demons",
+    "labels": "true labels + demons (ceiling)",
+}
+_SHOWN = ("dice", "tre_mm", "folds_percent", "sdlogj", "cosine", "seconds")
 _MEANS = ("tre_mm", "folds_percent", "sdlogj", "seconds")  # over all pairs; Dice is over those of two subjects
 
 
@@ -67,7 +76,8 @@ def compare(
         Content of results.json.
 
     Raises:
-        UserError: checkpoint, data or output folder cannot be used; see ``comparison_plan``.
+        UserError: checkpoint, data or output folder cannot be used, see ``comparison_plan``; or every trial of a
+            family failed.
     """
     plan = comparison_plan(checkpoint, root, tune_split, tune_pairs, report_split)
     check_free(out, OUTPUTS, overwrite)
@@ -78,11 +88,12 @@ def compare(
     tuned = tune(plan, None, progress)
     trials = {name: tuned[method.name] for name, method in methods.items()}
     write_json(folder / "tuning.json", trials)
+    used = best_trials(trials)
     rows: dict[str, list[Row]] = {name: [] for name in ("before", *methods)}
     for done, case in enumerate(plan.cases, start=1):
         for name, method in methods.items():
             where = Path("pairs", case.files.name, name)
-            settings = replace(method.settings(case.files, trials[name][0]["setting"]), label_names=names)
+            settings = replace(method.settings(case.files, used[name]["setting"]), label_names=names)
             result = register_files(case.files, settings, folder / where, overwrite=True, full=False)
             key = {"case": case.files.name, "same_subject": case.files.same_subject}
             stages = {"seconds": result.watch.total(), "folder": str(where)}
@@ -92,10 +103,10 @@ def compare(
         rows["before"].append({**last, **before})
         progress("registering", done, len(plan.cases))
     results = {name: _summary(own) for name, own in rows.items()}
-    for name, (best, *_) in trials.items():
+    for name, best in used.items():
         results[name] |= {"setting": best["setting"], "tuning_dice": best["dice"], "cosine": best["cosine"]}
     write_json(folder / "results.json", results)
-    counts = {"trials": len(trials["learned"]), "patches": len(MIND_PATCHES), "pairs": len(plan.tuning)}
+    counts = {"trials": len(trials["learned"]), "pairs": len(plan.tuning)}
     notes = [method_note(**counts, tune=tune_split, report=report_split), f"Command: {command}"]
     write_comparison_report(folder / "report.html", results, title, notes, Path(checkpoint).parent / "metrics.csv")
     return results
@@ -124,8 +135,8 @@ def comparison_plan(
     labels = family_of_config("labels", **common, ids=ids)
     own = make_method(learned, None, {})
     methods = [FeatureMethod(family, "demons", own.config, own.space) for family in (mind, learned, labels)]
-    tuning = select(dataset, "tune", tune_split, positive_int("tune_pairs", tune_pairs))
-    cases = [Case(files) for files in select(dataset, "report", report_split, None, everything=True)]
+    tuning = dataset.select(tune_split, positive_int("tune_pairs", tune_pairs), "tune")
+    cases = [Case(files) for files in dataset.select(report_split, None, "report", everything=True)]
     targets = instantiate(model.hparams["descent"]["targets"])
     return Plan(dataset, methods, tuning, cases, None, 0, partial(_judge, targets, ids))
 
@@ -160,3 +171,90 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
     between = summarise([row for row in rows if not row["same_subject"]] or rows)
     means = {"dice": between.get("dice")} | {key: summarise(rows).get(key) for key in _MEANS}
     return {**{key: None if mean is None else mean["mean"] for key, mean in means.items()}, "cases": rows}
+
+
+def results_table(results: Mapping[str, Any]) -> Table:
+    """The means, a row a method."""
+    table = [["", *(COLUMNS[key][0] for key in _SHOWN)]]
+    table += [[name, *(number(results[m].get(k), COLUMNS[k][1]) for k in _SHOWN)] for m, name in NAMES.items()]
+    return table
+
+
+def method_note(*, trials: int, pairs: int, tune: str, report: str) -> str:
+    """How the settings were chosen and what the numbers are from, as a paragraph.
+
+    Args:
+        trials: settings that every family tried.
+        pairs: that they were tried on.
+        tune, report: names of the splits.
+    """
+    source = (
+        f"The settings were tuned on the pairs of the reported split {report} itself: nothing here is held out."
+        if tune == report
+        else f"The numbers are from the {report} split."
+    )
+    return (
+        f"Each row uses the best of the same {trials} settings of the demons solver (MIND-SSC: of these with each of "
+        f"{len(MIND_PATCHES)} patch sizes, on intensities that are not clipped), chosen by mean Dice over "
+        f"{pairs} pair{'s' if pairs > 1 else ''} of the {tune} split (settings that fold more than "
+        f"{MAX_FOLDS_PERCENT:g} % of the voxels rank last; of those within {DICE_TOLERANCE:g} of the best Dice the "
+        f"smoothest is taken). {source} TRE is over pairs of one subject, whose landmarks "
+        "correspond. Cosine is the agreement of the features' steps with those of the labels on the tuning pairs."
+    )
+
+
+def write_comparison_report(
+    path: Path, results: Mapping[str, Any], title: str, notes: Sequence[str], training_log: Path | None = None
+) -> None:
+    """Write the page: the table, what the numbers mean, box plot, learning curve, and pictures of the first pairs.
+
+    Args:
+        path: of the page; the folders of the pairs lie beside it.
+        results: content of results.json.
+        title: heading.
+        notes: paragraphs below the table.
+        training_log: ``metrics.csv`` of the training, for the learning curve.
+    """
+    between = any(not row["same_subject"] for row in results["learned"]["cases"])
+    what = "of two subjects" if between else "(each of one subject)"
+    caption = f"Dice of every reported pair {what}; the line is the median."
+    sections: list[Section] = [(title, results_table(results)), *(("", note) for note in notes)]
+    sections.append(("", Plot("dice.png", _boxes(results), caption)))
+    if training_log is not None and training_log.is_file():
+        caption = "Training: losses, and agreement of learned with supervised steps."
+        sections.append(("", Plot("training.png", _learning_curves(training_log), caption)))
+    for case in results["learned"]["cases"][:3]:
+        heading = case["case"].replace("_", " ")
+        for key in ("learned", "mind_ssc"):
+            row = next(r for r in results[key]["cases"] if r["case"] == case["case"])
+            picture = path.parent / row["folder"] / "report.png"
+            caption = f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"
+            sections.append((heading if key == "learned" else "", Plot(str(picture), picture.read_bytes(), caption)))
+    write_text(path, html_page(title, sections))
+
+
+def _boxes(results: Mapping[str, Any]) -> bytes:
+    values = {}
+    for key, name in NAMES.items():
+        cases = results[key]["cases"]
+        between = [row["dice"] for row in cases if not row["same_subject"]]
+        values[name.replace(" + ", "\n+ ")] = between or [row["dice"] for row in cases]
+    colours = [COLOURS[7], COLOURS[1], COLOURS[0], COLOURS[2]]
+    return box_plot(new_figure(8, 4), values, colours, "mean Dice over the organs of a pair", horizontal=False)
+
+
+def _learning_curves(log: Path) -> bytes:
+    with open(log, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    figure = new_figure(10, 3.2)
+    panels = {"loss": ("train/organ_loss", "train/descent_loss"), "cosine, Dice": ("train/cosine", "val/dice")}
+    for axes, (label, keys) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for key, colour in zip(keys, ("#0072B2", "#D55E00"), strict=True):
+            points = [(int(row["step"]), float(row[key])) for row in rows if row.get(key)]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, label=key, marker="o" if "val" in key else None)
+        axes.set(xlabel="training step", ylabel=label)
+        if axes.has_data():
+            axes.legend()
+        axes.grid(alpha=0.3)
+    return figure_png(figure)

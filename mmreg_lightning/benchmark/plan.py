@@ -98,7 +98,7 @@ def make_plan(config: Mapping[str, Any]) -> Plan:
         row = score(pair, found.displacement, dataset.label_names).row()
         return {key: row[key] for key in ("dice", "folds_percent", "sdlogj")}
 
-    tuning, report = (select(dataset, key, config[key]["split"], config[key]["pairs"]) for key in ("tuning", "report"))
+    tuning, report = (dataset.select(config[key]["split"], config[key]["pairs"], key) for key in ("tuning", "report"))
     trials = positive_int("tuning.trials", config["tuning"]["trials"])
     return Plan(dataset, methods, tuning, [Case(files) for files in report], trials, int(config["seed"]), judge)
 
@@ -156,31 +156,3 @@ def demons_space(solver: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
         )
     space: dict[str, Sequence[Any]] = spaces[target.rpartition(".")[2]]
     return space
-
-
-def select(
-    dataset: Learn2RegDataset, key: str, split: str, count: int | None, everything: bool = False
-) -> Sequence[Pair[ImageFiles]]:
-    """The first pairs of two subjects in a split; pairs of one subject where there are no others.
-
-    Args:
-        dataset: to select from.
-        key: what the pairs are for, for messages.
-        split: ``train``, ``val`` or ``test``.
-        count: at most so many; None is all.
-        everything: include pairs of one subject.
-
-    Raises:
-        UserError: there is no such split, it is empty, a pair does not have the data set's modalities in their roles,
-            or an image has no labels.
-    """
-    if split not in dataset.pairs:
-        raise UserError(f"{key}.split={split}: must be one of {', '.join(dataset.pairs)}")
-    pairs = dataset.pairs[split]
-    chosen = list(pairs) if everything else [p for p in pairs if not p.same_subject] or list(pairs)
-    if count is not None:
-        chosen = chosen[: positive_int(f"{key}.pairs", count)]
-    if not chosen:
-        raise UserError(f"{dataset.description} lists no pairs of the split {split!r} ({key}.split)")
-    dataset.check_labelled(chosen)
-    return chosen

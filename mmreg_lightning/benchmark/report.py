@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.benchmark.statistics import PairedTest, Rows, by_method, learn2reg_rank, paired_tests
-from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number, p_cells, run_table, setting_text
+from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number, run_table, setting_text
 from mmreg_lightning.evaluation.measures import summarise
 from mmreg_lightning.files import write_json, write_rows
 from mmreg_lightning.reporting.pages import COLOURS, Plot, Table, figure_png, write_page
@@ -93,7 +93,8 @@ def _against(best: str, tests: Sequence[PairedTest]) -> Table:
     for test in tests:
         if best in test[:2]:
             other, sign = (test.second, 1) if test.first == best else (test.first, -1)
-            table.append([other, f"{sign * test.difference:+.3f}", *p_cells(test.cases, test.p, test.p_holm)])
+            cells = [f"{sign * test.difference:+.3f}", str(test.cases), f"{test.p:.2g}", f"{test.p_holm:.2g}"]
+            table.append([other, *cells])
     return table
 
 

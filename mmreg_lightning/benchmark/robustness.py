@@ -10,7 +10,7 @@ from typing import Any
 from mmreg_lightning.benchmark.methods import FeatureMethod, Outcome, Setting
 from mmreg_lightning.benchmark.plan import Case, Plan, Progress, Row, make_family, make_method, make_plan
 from mmreg_lightning.benchmark.runner import Cell, run_cells
-from mmreg_lightning.benchmark.tuning import tune
+from mmreg_lightning.benchmark.tuning import best_trials, tune
 from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.data.perturbed import Perturbation, read_perturbations
 from mmreg_lightning.errors import UserError, positive_int
@@ -100,10 +100,7 @@ def run_robustness(robust: RobustnessPlan, folder: Path, progress: Progress) -> 
     """
     plan = robust.plan
     best: dict[str, Row] = {name: {"setting": setting} for name, setting in robust.given.items()}
-    for name, trials in tune(plan, folder, progress, [m for m in plan.methods if m.name not in best]).items():
-        if "error" in trials[0]:
-            raise UserError(f"every trial of {name} failed, the first with: {trials[0]['error']}")
-        best[name] = trials[0]
+    best |= best_trials(tune(plan, folder, progress, [m for m in plan.methods if m.name not in best]))
 
     def measure(pair: Pair[Image], found: Outcome) -> Row:
         scores = score(pair, found.displacement, plan.dataset.label_names)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mmreg_lightning.benchmark.robustness import SUBJECTS, RobustnessPlan
 from mmreg_lightning.benchmark.statistics import Curve, Rows, bootstrap_band, compare_areas, curve, holm
-from mmreg_lightning.benchmark.tables import new_figure, number, p_cells, run_table, setting_text
+from mmreg_lightning.benchmark.tables import new_figure, number, run_table, setting_text
 from mmreg_lightning.data.perturbed import Perturbation
 from mmreg_lightning.files import write_json, write_rows
 from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, write_page
@@ -61,8 +61,7 @@ def write_robustness(
     for measure, own in chosen.items():
         if drawn := [line for line in lines if line["measure"] == measure]:
             before = {kind: curve(own, methods[-1], kind, f"{measure}_before") for kind in kinds}
-            plot = _plot(measure, drawn, before, kinds, methods)
-            caption = _caption(own, measure, robust.percent)
+            plot, caption = _plot(measure, drawn, before, kinds), _caption(own, measure, robust.percent)
             sections.append(("Curves" if len(sections) == 1 else "", Plot(f"{measure}.png", plot, caption)))
     sections += _area_sections(tests, kinds, robust)
     failed = [row for row in rows if "error" in row]
@@ -111,7 +110,8 @@ def _area_sections(tests: Sequence[Row], kinds: Mapping[str, Perturbation], robu
             for t in own:
                 interval = f" [{t['low']:+.{digits}f}, {t['high']:+.{digits}f}]" if t["cases"] > 1 else ""
                 cells = [number(t["first_area"], digits), number(t["second_area"], digits)]
-                cells += [f"{t['difference']:+.{digits}f}{interval}", *p_cells(t["cases"], t["p"], t["p_holm"])]
+                cells += [f"{t['difference']:+.{digits}f}{interval}", str(t["cases"])]
+                cells += [f"{t['p']:.2g}", f"{t['p_holm']:.2g}"]
                 table.append([kinds[t["perturbation"]].title, t["second"], *cells])
             sections.append((f"Area under the curve: {name}, mean over the levels; {better} is better", table))
     text = (
@@ -131,13 +131,8 @@ def _caption(rows: Rows, measure: str, percent: float) -> str:
     return f"{MEASURES[measure][0]} of {pairs}; {bands}"
 
 
-def _plot(
-    measure: str,
-    lines: Rows,
-    before: Mapping[str, Curve | None],
-    kinds: Mapping[str, Perturbation],
-    methods: Sequence[str],
-) -> bytes:
+def _plot(measure: str, lines: Rows, before: Mapping[str, Curve | None], kinds: Mapping[str, Perturbation]) -> bytes:
+    methods = dict.fromkeys(line["method"] for line in lines)
     columns = min(3, len(kinds))
     height = -(-len(kinds) // columns)
     figure = new_figure(3.3 * columns, 2.7 * height + 0.4)

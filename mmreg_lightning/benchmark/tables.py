@@ -30,11 +30,6 @@ def number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def p_cells(cases: int, p: float, p_holm: float) -> list[str]:
-    """Cells of a test: number of cases, p, p after Holm's correction."""
-    return [str(cases), f"{p:.2g}", f"{p_holm:.2g}"]
-
-
 def setting_text(setting: Mapping[str, Any]) -> str:
     """``KEY=VALUE, ...``."""
     return ", ".join(f"{key}={value}" for key, value in setting.items()) or "the default"

@@ -113,6 +113,18 @@ def ranked(trials: Sequence[Row]) -> list[Row]:
     return [chosen, *(t for t in order if t is not chosen), *failed]
 
 
+def best_trials(trials: Mapping[str, Sequence[Row]]) -> dict[str, Row]:
+    """The trial to use of each method.
+
+    Raises:
+        UserError: every trial of a method failed.
+    """
+    for name, (first, *_) in trials.items():
+        if "error" in first:
+            raise UserError(f"every trial of {name} failed, the first with: {first['error']}")
+    return {name: own[0] for name, own in trials.items()}
+
+
 def _trial(plan: Plan, method: Method, setting: Mapping[str, Any], memo: Memo, read: Read) -> Row:
     rows = []
     for files in plan.tuning:

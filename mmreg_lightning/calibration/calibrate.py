@@ -13,7 +13,6 @@ import yaml
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from mmreg_lightning.benchmark.plan import select
 from mmreg_lightning.benchmark.store import check_same
 from mmreg_lightning.calibration.cases import MeasuredCase, draw_changes, measure_cases
 from mmreg_lightning.calibration.risk_coverage import RiskCoverage, risk_coverage
@@ -90,7 +89,7 @@ def calibrate(
     if checkpoint is not None:
         dataset.check_fits(checkpoint, [settings.fixed_modality, settings.moving_modality], settings.label_names)
     kinds = read_perturbations(yaml.safe_load((CONF_DIR / "calibration.yaml").read_text("utf-8"))["perturbations"])
-    chosen = {name: select(dataset, key, name, pairs) for name, key in ((split, "split"), (report, "report"))}
+    chosen = {name: dataset.select(name, pairs, key) for name, key in ((split, "split"), (report, "report"))}
     about = {"data": str(Path(root).resolve()), "seed": seed, "variants": variants}
     fixed = {"checkpoint_sha256": _digest(settings), **settings.calibrated(), **about}
     check_same(folder / "calibration.json", fixed, [pair for own in chosen.values() for pair in own], "folder")

@@ -64,8 +64,7 @@ def write_comparison(
     command: str,
 ) -> None:
     """Run the comparison under a progress bar and print its table."""
-    from mmreg_lightning.benchmark.comparison import compare
-    from mmreg_lightning.benchmark.comparison_report import results_table
+    from mmreg_lightning.benchmark.comparison import compare, results_table
     from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("tuning", "registering") as progress:

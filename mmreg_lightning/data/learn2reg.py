@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.data.pair import ImageFiles, Pair
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, positive_int
 
 _NIFTI = (".nii.gz", ".nii")
 Files = Pair[ImageFiles]
@@ -103,6 +103,29 @@ class Learn2RegDataset:
                 )
         if not shared:
             raise UserError(f"data set {self.root}: declares none of the labels of checkpoint {checkpoint}")
+
+    def select(self, split: str, count: int | None, key: str, everything: bool = False) -> list[Files]:
+        """The first pairs of two subjects in a split; pairs of one subject where there are no others.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            count: at most so many; None is all.
+            key: what the pairs are for, for messages.
+            everything: include pairs of one subject.
+
+        Raises:
+            UserError: there is no such split, it is empty, or see ``check_labelled``.
+        """
+        if split not in self.pairs:
+            raise UserError(f"{key}.split={split}: must be one of {', '.join(self.pairs)}")
+        pairs = list(self.pairs[split])
+        chosen = pairs if everything else [pair for pair in pairs if not pair.same_subject] or pairs
+        if count is not None:
+            chosen = chosen[: positive_int(f"{key}.pairs", count)]
+        if not chosen:
+            raise UserError(f"{self.description} lists no pairs of the split {split!r} ({key}.split)")
+        self.check_labelled(chosen)
+        return chosen
 
     def check_labelled(self, pairs: Sequence[Files]) -> None:
         """Check that pairs are of the data set's modalities in their roles, and have labels to score with.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mmreg_lightning.benchmark.plan import Case, demons_space, make_family, make_plan, select
+from mmreg_lightning.benchmark.plan import Case, demons_space, make_family, make_plan
 from mmreg_lightning.benchmark.tuning import settings_grid
 from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.data.perturbed import Perturbation
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.registration.families import family_of_config
@@ -22,14 +19,6 @@ from mmreg_lightning.registration.settings import solver_config, with_setting
 @pytest.fixture(scope="module")
 def dataset(phantom):
     return Learn2RegDataset.read(phantom)
-
-
-def unlabelled(pair):
-    return Pair(pair.fixed, dataclasses.replace(pair.moving, labels=None))
-
-
-def with_split(dataset, split, pairs):
-    return dataclasses.replace(dataset, pairs={**dataset.pairs, split: pairs})
 
 
 def test_shipped_configuration_names_what_there_is(pairs_phantom):
@@ -70,30 +59,6 @@ def test_a_case_has_its_change(dataset):
     offset = moved.moving.volume.grid.affine - pair.moving.volume.grid.affine
     assert case.kind == "shift" and float((offset**2).sum() ** 0.5) == pytest.approx(30)
     assert Case(files).changed(pair, 1, dataset.label_names) is pair
-
-
-def test_pairs_of_two_subjects_are_tuned_on_where_there_are_any(dataset):
-    own = dataset.pairs["val"][0]
-    other = Pair(own.fixed, dataset.pairs["test"][0].moving)
-    assert own.same_subject and not other.same_subject
-    mixed = with_split(dataset, "val", [own, other, own])
-    assert select(mixed, "tuning", "val", 6) == [other]
-    assert select(mixed, "report", "val", None, everything=True) == [own, other, own]
-    assert select(with_split(dataset, "val", [own, own]), "tuning", "val", 1) == [own]
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        (lambda pairs: [], "lists no pairs of the split"),
-        (lambda pairs: [Pair(pairs[0].moving, pairs[0].fixed)], "the fixed image of a pair is CT, not MR"),
-        (lambda pairs: [unlabelled(pairs[0])], r"_0001\.nii\.gz: an image without labels"),
-    ],
-    ids=["empty", "swapped", "unlabelled"],
-)
-def test_pairs_that_cannot_be_used(dataset, change, match):
-    with pytest.raises(UserError, match=match):
-        select(with_split(dataset, "val", change(dataset.pairs["val"])), "tuning", "val", 6)
 
 
 @pytest.mark.parametrize(

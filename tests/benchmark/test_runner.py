@@ -9,7 +9,7 @@ import torch
 
 from mmreg_lightning.benchmark.methods import Outcome
 from mmreg_lightning.benchmark.peers.process import PeerError
-from mmreg_lightning.benchmark.plan import Case, Plan, select
+from mmreg_lightning.benchmark.plan import Case, Plan
 from mmreg_lightning.benchmark.report import write_results
 from mmreg_lightning.benchmark.runner import Cell, run_cells, run_plan
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
@@ -41,8 +41,8 @@ def plan(pairs_phantom):
         return {key: row[key] for key in ("dice", "folds_percent", "sdlogj")}
 
     def make(*methods, trials=1):
-        cases = [Case(files) for files in select(dataset, "report", "test", None)]
-        return Plan(dataset, methods, select(dataset, "tuning", "val", 1), cases, trials, 1, judge)
+        cases = [Case(files) for files in dataset.select("test", None, "report")]
+        return Plan(dataset, methods, dataset.select("val", 1, "tuning"), cases, trials, 1, judge)
 
     return make
 

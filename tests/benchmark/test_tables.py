@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mmreg_lightning.benchmark.tables import box_plot, new_figure, number, p_cells, run_table, setting_text
+from mmreg_lightning.benchmark.tables import box_plot, new_figure, number, run_table, setting_text
 
 
 def test_cells():
     assert (number(1.2346, 3), number(1500.0, 0), number(None, 3)) == ("1.235", "1500", "–")
-    assert p_cells(12, 0.00391, 0.5) == ["12", "0.0039", "0.5"]
     assert setting_text({"solver.a": 1, "b": [1, 2]}) == "solver.a=1, b=[1, 2]" and setting_text({}) == "the default"
 
 

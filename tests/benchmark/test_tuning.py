@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mmreg_lightning.benchmark.tuning import draw_settings, ranked, settings_grid
+import pytest
+
+from mmreg_lightning.benchmark.tuning import best_trials, draw_settings, ranked, settings_grid
+from mmreg_lightning.errors import UserError
 
 
 def trial(name, dice, folds=0.0, sdlogj=0.1):
@@ -52,3 +55,10 @@ def test_what_failed_comes_last():
     failed = {"setting": {"name": "failed"}, "error": "it fell over"}
     assert names(ranked([failed, trial("a", 0.5)])) == ["a", "failed"]
     assert ranked([failed]) == [failed]
+
+
+def test_a_method_whose_trials_all_failed_cannot_be_used():
+    good, failed = [trial("a", 0.5), trial("b", 0.4)], [{"setting": {}, "error": "it fell over"}]
+    assert best_trials({"m": good}) == {"m": good[0]}
+    with pytest.raises(UserError, match="every trial of n failed, the first with: it fell over"):
+        best_trials({"m": good, "n": failed})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.errors import UserError
 
 ORGANS = {"0": "background", "1": "liver", "2": "spleen"}
@@ -236,3 +237,45 @@ def test_one_modality_in_both_roles_is_refused(phantom):
     same = dataclasses.replace(dataset, moving_modality="MR")
     with pytest.raises(UserError, match="both MR"):
         same.check_fits("a.ckpt", ["MR", "MR"], dataset.label_names)
+
+
+def unlabelled(pair):
+    return Pair(pair.fixed, dataclasses.replace(pair.moving, labels=None))
+
+
+def with_split(dataset, split, pairs):
+    return dataclasses.replace(dataset, pairs={**dataset.pairs, split: pairs})
+
+
+def test_pairs_of_two_subjects_are_tuned_on_where_there_are_any(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    own = dataset.pairs["val"][0]
+    other = Pair(own.fixed, dataset.pairs["test"][0].moving)
+    assert own.same_subject and not other.same_subject
+    mixed = with_split(dataset, "val", [own, other, own])
+    assert mixed.select("val", 6, "tuning") == [other]
+    assert mixed.select("val", None, "tuning", everything=True) == [own, other, own]
+    assert with_split(dataset, "val", [own, own]).select("val", 1, "tuning") == [own]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda pairs: [], "lists no pairs of the split"),
+        (lambda pairs: [Pair(pairs[0].moving, pairs[0].fixed)], "the fixed image of a pair is CT, not MR"),
+        (lambda pairs: [unlabelled(pairs[0])], r"_0001\.nii\.gz: an image without labels"),
+    ],
+    ids=["empty", "swapped", "unlabelled"],
+)
+def test_pairs_that_cannot_be_used(phantom, change, match):
+    dataset = Learn2RegDataset.read(phantom)
+    with pytest.raises(UserError, match=match):
+        with_split(dataset, "val", change(dataset.pairs["val"])).select("val", 6, "tuning")
+
+
+def test_splits_and_counts_are_checked(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    with pytest.raises(UserError, match="tuning.split=all: must be one of train, val, test"):
+        dataset.select("all", 6, "tuning")
+    with pytest.raises(UserError, match="tuning.pairs=0"):
+        dataset.select("val", 0, "tuning")
