@@ -72,12 +72,13 @@ def instantiate(config: Any, **kwargs: Any) -> Any:
         raise UserError(f"The configuration cannot be read: {one_line(error)}") from error
 
 
-def read_config(config: DictConfig, schema: type) -> dict[str, Any]:
+def read_config(config: DictConfig, schema: type, known: Sequence[str] = ()) -> dict[str, Any]:
     """A composed configuration as plain types, all references resolved.
 
     Args:
         config: of Hydra. The keys beside a ``_target_`` must be arguments of the target.
         schema: dataclass of all the others.
+        known: dotted keys that the caller knows beside these, for messages.
 
     Raises:
         UserError: a key is unknown or its value of the wrong type, a mandatory value is missing, a target cannot be
@@ -88,7 +89,7 @@ def read_config(config: DictConfig, schema: type) -> dict[str, Any]:
 
     whole = check_keys(config, schema, elsewhere=[key for key, _ in _walk(OmegaConf.to_container(config))])
     try:
-        check_targets(config)
+        check_targets(config, known=known)
         # Of the merged one first: there are keys that the configuration lacks.
         OmegaConf.to_container(whole, resolve=True, throw_on_missing=True)
         container: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -97,12 +98,13 @@ def read_config(config: DictConfig, schema: type) -> dict[str, Any]:
     return container
 
 
-def check_targets(config: DictConfig, where: str = "") -> None:
+def check_targets(config: DictConfig, where: str = "", known: Sequence[str] = ()) -> None:
     """Check the keys beside every ``_target_`` of a configuration, which must be arguments of the target.
 
     Args:
         config: with references or without.
         where: dotted key of it, for messages.
+        known: see ``read_config``.
 
     Raises:
         UserError: a key is unknown, or a target cannot be imported.
@@ -110,7 +112,7 @@ def check_targets(config: DictConfig, where: str = "") -> None:
     from omegaconf import OmegaConf
 
     content = OmegaConf.to_container(config)
-    elsewhere = [key for key, _ in _walk(content)]
+    elsewhere = [*(key for key, _ in _walk(content)), *known]
     for own, node in _walk(content):
         if isinstance(node, dict) and "_target_" in node:
             key = f"{where}.{own}" if where else own
@@ -221,7 +223,8 @@ def unknown_key(key: str, siblings: Sequence[str], elsewhere: Sequence[str] = ()
     """
     parent, _, name = key.rpartition(".")
     near = difflib.get_close_matches(name, siblings, 1)
-    last = {known.rpartition(".")[2]: known for known in elsewhere if not f"{known}.".startswith(f"{key}.")}
+    nearest_last = sorted(elsewhere, key=lambda known: len(os.path.commonprefix([known, key])))
+    last = {known.rpartition(".")[2]: known for known in nearest_last if not f"{known}.".startswith(f"{key}.")}
     namesake = difflib.get_close_matches(name, last, 1)
     if namesake and not near:
         meant = last[namesake[0]]

@@ -92,7 +92,9 @@ def call_benchmark(pairs_phantom, tmp_path, monkeypatch, capfd, hydra_logging):
 
     def run(*arguments):
         folders = [f"data.root={pairs_phantom}", f"hydra.run.dir={tmp_path / 'out'}"]
-        monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", *folders, *arguments])
+        options = [word for word in arguments if word.startswith("--")]  # Hydra wants its overrides in one row
+        overrides = [*folders, *(word for word in arguments if word not in options)]
+        monkeypatch.setattr(sys, "argv", ["mmreg-benchmark", *options, *overrides])
         code = 0
         try:
             entry()

@@ -21,6 +21,8 @@ from mmreg_lightning.registration.solve import FeatureMaps, Registration, extrac
 from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
 
 Setting = Mapping[str, Any]
+Memo = dict[Any, FeatureMaps]
+"""Features of one family, by pair and by the values that they depend on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +31,16 @@ class Outcome:
 
     Attributes:
         displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
-        seconds: by stage; reading the files and scoring are not in it.
-        peak_memory_mb: of the process; None where the system does not tell.
-        registration: fields and features, of a method of this package.
+        seconds: by stage, without reading the files and without scoring.
+        peak_memory_mb: of the process; None where the system does not report it.
+        registration, settings: fields, features and settings, of a method of this package.
     """
 
     displacement: Tensor
     seconds: Mapping[str, float]
     peak_memory_mb: float | None
     registration: Registration | None = None
+    settings: Settings | None = None
 
 
 class FeatureMethod:
@@ -45,81 +48,66 @@ class FeatureMethod:
 
     Args:
         family: features.
-        solver: name and configuration.
-        space: values of ``solver.KEY`` to try; the family's own are added.
-        memo: keeps features while settings are tried, shared by all solvers of a family; emptied by its owner.
-        label_names: organ name of each label id, for reports.
+        solver: name of the solver.
+        config: its configuration.
+        space: values of ``solver.KEY`` to try, besides the family's own space.
     """
 
     def __init__(
-        self,
-        family: FeatureFamily,
-        solver: tuple[str, Mapping[str, Any]],
-        space: Mapping[str, Sequence[Any]],
-        memo: dict[Any, FeatureMaps],
-        label_names: Mapping[int, str] | None = None,
+        self, family: FeatureFamily, solver: str, config: Mapping[str, Any], space: Mapping[str, Sequence[Any]]
     ) -> None:
         self.family = family
-        self.name = f"{family.name}+{solver[0]}"
-        self.solver_config = solver[1]
+        self.name = f"{family.name}+{solver}"
+        self.config = config
         self.space = {**family.space, **space}
-        self.memo = memo
-        self.label_names = label_names or {}
 
     def settings(self, files: Pair[ImageFiles], setting: Setting) -> Settings:
-        """What registers a pair with a setting; new features are built where the setting changes them."""
-        own = {k.removeprefix("features."): v for k, v in setting.items() if k.startswith("features.")}
-        config = self.solver(setting)
-        return Settings(
-            self.family.variant(own),
-            instantiate(config),
-            config,
-            files.fixed.modality,
-            files.moving.modality,
-            setting.get("spacing", self.family.spacing),
-            self.label_names,
+        """The settings of a registration; what ``setting`` does not name has its default."""
+
+        features, solver = (
+            {key.removeprefix(group): value for key, value in setting.items() if key.startswith(group)}
+            for group in ("features.", "solver.")
         )
+        config, spacing = with_setting(self.config, solver), setting.get("spacing", self.family.spacing)
+        modalities = (files.fixed.modality, files.moving.modality)
+        return Settings(self.family.variant(features), instantiate(config), config, *modalities, spacing, {})
 
-    def solver(self, setting: Setting) -> dict[str, Any]:
-        """Configuration of the solver with a setting."""
-        own = {k.removeprefix("solver."): v for k, v in setting.items() if k.startswith("solver.")}
-        return with_setting(self.solver_config, own)
+    def __call__(
+        self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting, memo: Memo | None = None
+    ) -> Outcome:
+        """Register a pair.
 
-    def __call__(self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting) -> Outcome:
-        """Register ``pair``, which ``files`` holds; keys that ``setting`` lacks have their defaults."""
-        watched = reset_peak_memory()
-        settings = self.settings(files, setting)
-        return _solved(extract(pair, settings), settings, watched)
+        Args:
+            files: of the pair.
+            pair: its images, which may be perturbed.
+            setting: values of ``features.KEY``, ``solver.KEY`` and ``spacing`` that differ from the default.
+            memo: provides the features where it has them, and keeps new ones; then time and memory are not measured.
 
-    def tried(self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting) -> Outcome:
-        """The same, with features from the memo; its seconds and memory mean nothing."""
+        Raises:
+            UserError: see ``extract`` and ``solve``.
+        """
+        watched = memo is None and reset_peak_memory()
         settings = self.settings(files, setting)
         key = (files.name, tuple((k, v) for k, v in setting.items() if not k.startswith("solver.")))
-        if key not in self.memo:
-            self.memo[key] = extract(pair, settings)
-        return _solved(self.memo[key], settings, watched=False)
+        maps = extract(pair, settings) if memo is None or key not in memo else memo[key]
+        if memo is not None:
+            memo[key] = maps
+        found = solve(maps, settings.solver)
+        seconds = {**found.seconds, "total": sum(found.seconds.values())}
+        return Outcome(found.displacement, seconds, peak_memory_mb() if watched else None, found, settings)
 
 
-def _solved(maps: FeatureMaps, settings: Settings, watched: bool) -> Outcome:
-    found = solve(maps, settings.solver)
-    seconds = {**found.seconds, "total": sum(found.seconds.values())}
-    return Outcome(found.displacement, seconds, peak_memory_mb() if watched else None, found)
-
-
+@dataclass(frozen=True, eq=False)
 class PeerMethod:
-    """Another package, in a process of its own.
+    """Another package (``peers.registry``), in a process of its own; ``space`` has values of its settings to try."""
 
-    Args:
-        name: see ``peers.registry``.
-        space: values of its settings to try.
-    """
+    name: str
+    space: Mapping[str, Sequence[Any]]
 
-    def __init__(self, name: str, space: Mapping[str, Sequence[Any]]) -> None:
-        self.name = name
-        self.space = space
-
-    def __call__(self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting) -> Outcome:
-        """Register the files of a pair, see ``FeatureMethod``.
+    def __call__(
+        self, files: Pair[ImageFiles], pair: Pair[Image], setting: Setting, memo: Memo | None = None
+    ) -> Outcome:
+        """Register the files of a pair; the arguments are as of ``FeatureMethod``.
 
         Raises:
             PeerError: the package failed.
@@ -129,8 +117,6 @@ class PeerMethod:
             told = run_peer(self.name, files.fixed.image, files.moving.image, field, setting, torch.get_num_threads())
             return Outcome(read_field(field, pair), {"total": told["seconds"]}, told["peak_memory_mb"])
 
-    tried = __call__
-
 
 Method = FeatureMethod | PeerMethod
-"""Registers a pair with a setting. ``name`` is unique in a benchmark, and a file name; ``space`` has values to try."""
+"""Registers a pair with a setting. ``name`` is unique in a benchmark and a file name; ``space`` has values to try."""

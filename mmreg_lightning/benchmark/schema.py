@@ -104,7 +104,10 @@ def read_benchmark(config: DictConfig) -> dict[str, Any]:
         families[name] = {key: value for key, value in own.items() if key in FAMILY_KEYS}
         extractors[name] = {key: value for key, value in own.items() if key not in FAMILY_KEYS}
     # The keys of a family are none of its extractor's arguments.
-    settings = read_config(OmegaConf.create({**whole, "features": extractors}), BenchmarkConfig)  # type: ignore[dict-item]
+    config = OmegaConf.create({**whole, "features": extractors})  # type: ignore[dict-item]
+    settings = read_config(
+        config, BenchmarkConfig, [f"features.{name}.{key}" for name in families for key in FAMILY_KEYS]
+    )
     solvers = {n: solver_config(n, None, own.get("overrides", ())) for n, own in settings["solvers"].items()}
     for name, own in settings["solvers"].items():
         _check_settings(f"solvers.{name}.space", own.get("space") or (), {"solver": solvers[name]})

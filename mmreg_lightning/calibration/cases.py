@@ -1,10 +1,11 @@
-"""Registrations whose errors are known, for calibration and for its test; each is kept on disk."""
+"""Registrations whose errors are known, for a calibration and for its test; each one is kept on disk."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from mmreg_lightning.benchmark.plan import Case
-from mmreg_lightning.calibration.surface_error import surface_errors
 from mmreg_lightning.confidence.cues import Cues
 from mmreg_lightning.data.pair import Image, ImageFiles, Pair
-from mmreg_lightning.data.perturbed import Perturbation, perturb
+from mmreg_lightning.data.perturbed import Perturbation
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import score
+from mmreg_lightning.evaluation.surface import surface_errors
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import warp_volume
@@ -35,19 +36,14 @@ class MeasuredCase:
     """One registration.
 
     Attributes:
-        pair: its name.
-        change: perturbation, "none" for the pair as it is.
-        level: of it.
+        source: the pair and its change.
         cues: (N, 5) at places on organ surfaces, see ``Cues``.
         errors: (N,) mm, see ``surface_errors``.
         sample: (M, 5) cues at places drawn by ``Cues.weight``: their mean is the weighted mean over the image.
-        dice: mean over organs.
-        dice_before: the same before the registration.
+        dice, dice_before: mean over organs, after and before the registration.
     """
 
-    pair: str
-    change: str
-    level: float
+    source: Case
     cues: Floats
     errors: Floats
     sample: Floats
@@ -58,14 +54,7 @@ class MeasuredCase:
 def draw_changes(
     pairs: Sequence[Pair[ImageFiles]], perturbations: Sequence[Perturbation], variants: int, seed: int
 ) -> Iterator[Case]:
-    """Each pair as it is, then ``variants`` changes of it: every kind in turn, its level drawn.
-
-    Args:
-        pairs: to be registered.
-        perturbations: kinds with their levels.
-        variants: of each pair.
-        seed: of the draw.
-    """
+    """Each pair as it is, then ``variants`` changes of it: every kind in turn, at a level drawn with ``seed``."""
     turn = 0
     for pair in pairs:
         yield Case(pair)
@@ -77,49 +66,42 @@ def draw_changes(
 
 
 def measure_cases(
-    jobs: Sequence[Case],
-    settings: Settings,
-    folder: Path,
-    seed: int,
-    progress: Callable[[int, int], None],
+    cases: Sequence[Case], settings: Settings, folder: Path, seed: int, progress: Callable[[int, int], None]
 ) -> list[MeasuredCase]:
     """Register and measure; what ``folder`` holds already is read.
 
-    A job that cannot be registered (nothing of the images overlaps any more) is left out.
+    A case that cannot be registered (for example, the images no longer overlap) is left out.
 
     Args:
-        jobs: of ``draw_changes``.
-        settings: features, solver and so on.
-        folder: of the cases.
+        cases: of ``draw_changes``.
+        settings: of the registrations.
+        folder: gets ``PAIR_CHANGE_LEVEL.npz``.
         seed: of what perturbations draw.
-        progress: called with (done, in all).
+        progress: called with (done, total).
+
+    Raises:
+        UserError: a file of a pair cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cases = []
-    held: tuple[str, Pair[Image]] | None = None
-    for done, job in enumerate(jobs):
-        progress(done, len(jobs))
-        files, kind, level = job.files, job.perturbation, job.level
-        change = "none" if kind is None else kind.name
-        path = folder / f"{files.name}_{change}_{level:g}.npz"
+    read = lru_cache(maxsize=1)(Pair[ImageFiles].read)
+    measured = []
+    for done, case in enumerate(cases):
+        progress(done, len(cases))
+        path = folder / f"{case.files.name}_{case.kind}_{case.level:g}.npz"
         if not path.is_file():
-            if held is None or held[0] != files.name:
-                held = (files.name, files.read())
-            pair = held[1]
+            pair = read(case.files)
             try:
-                if kind is not None:
-                    pair = perturb(pair, kind, level, files.name, seed, settings.label_names)
-                measured = _measure(pair, settings)
+                arrays = _measure(case.changed(pair, seed, settings.label_names), settings)
             except UserError:
                 continue
             with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-                np.savez_compressed(stream, **measured)
-        with np.load(path) as arrays:
-            wide = {name: arrays[name].astype(np.float64) for name in ("cues", "errors", "sample")}
-            dice, before = float(arrays["dice"]), float(arrays["dice_before"])
-        cases.append(MeasuredCase(files.name, change, level, **wide, dice=dice, dice_before=before))
-    progress(len(jobs), len(jobs))
-    return cases
+                np.savez_compressed(stream, **arrays)
+        with np.load(path) as stored:
+            wide = (stored[key].astype(np.float64) for key in ("cues", "errors", "sample"))
+            dice = (float(stored[key]) for key in ("dice", "dice_before"))
+            measured.append(MeasuredCase(case, *wide, *dice))
+    progress(len(cases), len(cases))
+    return measured
 
 
 def _measure(pair: Pair[Image], settings: Settings) -> dict[str, Any]:
@@ -129,17 +111,15 @@ def _measure(pair: Pair[Image], settings: Settings) -> dict[str, Any]:
     found = solve(maps, settings.solver)
     cues = solution_cues(found, maps, settings.solver)
     warped = warp_volume(moving, found.displacement, fixed.grid, "nearest")
-    voxels, errors = surface_errors(fixed.data, warped.data, fixed.grid)
-    rng = np.random.default_rng(0)
-    chosen = rng.choice(len(errors), min(_PLACES, len(errors)), replace=False)
+    voxels, errors = surface_errors(fixed.data, warped.data, fixed.grid.spacing.tolist())
+    chosen = np.random.default_rng(0).choice(len(errors), min(_PLACES, len(errors)), replace=False)
     at_voxels = resample_volume(Volume(cues.maps[0], found.feature_grid), fixed.grid).data.numpy()
     row = score(pair, found.displacement, settings.label_names).row()
     return {
         "cues": at_voxels[(slice(None), *voxels[chosen].T)].T.astype(np.float32),
         "errors": errors[chosen].astype(np.float32),
         "sample": _weighted_sample(cues).astype(np.float32),
-        "dice": row["dice"],
-        "dice_before": row["dice_before"],
+        **{key: row[key] for key in ("dice", "dice_before")},
     }
 
 

@@ -1,4 +1,4 @@
-"""Risk against coverage: what remains wrong when the least trusted cases are put aside."""
+"""Risk against coverage: the mean risk of the cases that remain when the least trusted ones are left out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmreg_lightning.benchmark.statistics import bootstrap_band
+
 Floats = NDArray[np.float64]
 
 
@@ -17,10 +19,10 @@ class RiskCoverage(NamedTuple):
 
     Attributes:
         area: of the confidence that was tested.
-        random: of a confidence that knows nothing, in expectation: the mean risk.
-        oracle: of the best ranking there is, by the risk itself.
-        gain: share of the way from random to oracle, 1 - (area - oracle) / (random - oracle); 0 where they are equal.
-        low, high: bootstrap band of the gain.
+        random: of a random ranking, in expectation: the mean risk.
+        oracle: of the ranking by the risk itself, which is the best one.
+        gain: 1 - (area - oracle) / (random - oracle): 1 for the oracle, 0 for random; 0 where both are equal.
+        low, high: bootstrap band of the gain; NaN with one group.
         cases, groups: how many.
     """
 
@@ -34,57 +36,51 @@ class RiskCoverage(NamedTuple):
     groups: int
 
     def gain_text(self) -> str:
-        """The gain and its interval, where there is one."""
-        interval = "" if math.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"{self.gain:.2f}{interval}"
+        """The gain and its band, where there is one."""
+        band = "" if math.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.gain:.2f}{band}"
 
 
 def risk_curve(confidence: Floats, risk: Floats) -> Floats:
-    """Mean risk of the n most trusted cases, n = 1 ... N (El-Yaniv and Wiener, JMLR 2010).
+    """(N,) mean risk of the n most trusted cases, n = 1 ... N (El-Yaniv and Wiener, JMLR 2010).
 
-    Cases of one confidence count as in a random order, in expectation.
+    Cases of equal confidence count as in a random order, in expectation.
 
     Args:
         confidence, risk: (N,).
     """
     order = np.argsort(-confidence, kind="stable")
     _, group = np.unique(-confidence[order], return_inverse=True)
-    ordered = risk[order].astype(float)
-    means = np.bincount(group, ordered) / np.bincount(group)
+    means = np.bincount(group, risk[order].astype(float)) / np.bincount(group)
     return np.cumsum(means[group]) / np.arange(1, len(risk) + 1)
-
-
-def area_under_risk(confidence: Floats, risk: Floats) -> float:
-    """Area under the risk-coverage curve: the mean of ``risk_curve`` over all coverages."""
-    return float(risk_curve(confidence, risk).mean())
 
 
 def risk_coverage(
     confidence: Floats, risk: Floats, groups: Sequence[str], percent: float = 95, draws: int = 2000, seed: int = 0
 ) -> RiskCoverage:
-    """Areas, and how far the confidence is from random to oracle with a bootstrap over groups.
+    """Areas under the risk-coverage curves, and the gain with a bootstrap band over groups.
 
     Args:
         confidence, risk: (N,).
-        groups: (N,), what is drawn as a whole: perturbed versions of one pair are no independent cases.
-        percent: of the band.
-        draws, seed: of the bootstrap.
+        groups: (N,), what is drawn as a whole: perturbed versions of one pair are not independent.
+        percent, draws, seed: see ``bootstrap_band``.
     """
     names = list(dict.fromkeys(groups))
     members = [np.flatnonzero(np.array(groups) == name) for name in names]
-    rng = np.random.default_rng(seed)
-    gains = []
-    for _ in range(draws):
-        chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        gains.append(_gain(confidence[chosen], risk[chosen]))
-    tail = (100 - percent) / 2
-    # Of one group every draw is the same: that is no interval.
-    low, high = np.percentile(gains, [tail, 100 - tail]).tolist() if len(names) > 1 else (math.nan, math.nan)
-    area, oracle = area_under_risk(confidence, risk), area_under_risk(-risk, risk)
-    gain = _gain(confidence, risk)
-    return RiskCoverage(area, float(risk.mean()), oracle, gain, low, high, len(risk), len(names))
+
+    def gain(drawn: NDArray[np.int64]) -> float:
+        chosen = np.concatenate([members[i] for i in drawn])
+        area, random, oracle = _areas(confidence[chosen], risk[chosen])
+        return 1 - (area - oracle) / (random - oracle) if random > oracle else 0.0
+
+    everything = np.arange(len(names))
+    band = (math.nan, math.nan)
+    if len(names) > 1:
+        low, high = bootstrap_band(everything, percent, draws, seed, gain)
+        band = float(low), float(high)
+    return RiskCoverage(*_areas(confidence, risk), gain(everything), *band, len(risk), len(names))
 
 
-def _gain(confidence: Floats, risk: Floats) -> float:
-    area, oracle, random = area_under_risk(confidence, risk), area_under_risk(-risk, risk), float(risk.mean())
-    return 1 - (area - oracle) / (random - oracle) if random > oracle else 0.0
+def _areas(confidence: Floats, risk: Floats) -> tuple[float, float, float]:
+    """Of the confidence, of a random ranking and of the oracle: the mean of ``risk_curve`` over all coverages."""
+    return float(risk_curve(confidence, risk).mean()), float(risk.mean()), float(risk_curve(-risk, risk).mean())

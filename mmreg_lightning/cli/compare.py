@@ -17,8 +17,11 @@ def build_parser() -> argparse.ArgumentParser:
     """Arguments of the command."""
     parser = argparse.ArgumentParser(
         prog="mmreg-compare",
-        description="Tune the checkpoint's solver for each feature family by the same search, then register held-out "
-        "pairs. Writes tuning.json, results.json, report.html and a folder for each pair.",
+        description="Tune the checkpoint's solver for learned features, MIND-SSC and the true labels by the same "
+        "search, then register held-out pairs. Learned features run with the descent step of their "
+        "checkpoint, in every command. Features without a checkpoint start from the shipped step in "
+        "other commands; here they have the checkpoint's solver, too, so that only the features "
+        "differ. Writes tuning.json, results.json, report.html and a folder for each pair.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="C", help="of mmreg-train")
@@ -60,13 +63,12 @@ def write_comparison(
     title: str,
     command: str,
 ) -> None:
-    """Run the comparison under a progress bar, write its page, print its table."""
-    from mmreg_lightning.benchmark.comparison import compare
-    from mmreg_lightning.benchmark.comparison_report import method_note, results_table, write_comparison_report
+    """Run the comparison under a progress bar and print its table."""
+    from mmreg_lightning.benchmark.comparison import compare, results_table
     from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("tuning", "registering") as progress:
-        comparison = compare(
+        results = compare(
             checkpoint,
             data,
             out,
@@ -74,19 +76,11 @@ def write_comparison(
             tune_pairs=tune_pairs,
             report_split=report,
             overwrite=overwrite,
+            title=title,
+            command=command,
             progress=progress,
         )
-    note = method_note(
-        trials=len(comparison.trials["learned"]), tuning_pairs=comparison.tuning_pairs, tune=tune, report=report
-    )
-    write_comparison_report(
-        out / "report.html",
-        comparison.results,
-        title,
-        [note, f"Command: {command}"],
-        training_log=checkpoint.parent / "metrics.csv",
-    )
-    print(markdown_table(results_table(comparison.results)))
+    print(markdown_table(results_table(results)))
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.data.pair import ImageFiles, Pair
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, positive_int
 
 log = logging.getLogger(__name__)
 _NIFTI = (".nii.gz", ".nii")
@@ -109,6 +109,35 @@ class Learn2RegDataset:
                 )
         if not shared:
             raise UserError(f"data set {self.root}: declares none of the labels of checkpoint {checkpoint}")
+
+    def select(
+        self,
+        split: str,
+        count: int | None,
+        key: str,
+        everything: bool = False,
+        options: Sequence[str] = ("tuning.split", "report.split"),
+    ) -> list[Files]:
+        """The first labelled pairs of two subjects in a split; pairs of one subject where there are no others.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            count: at most so many; None is all.
+            key: what the pairs are for, for messages.
+            everything: include pairs of one subject.
+            options: what the caller calls the splits, see ``check_labelled``.
+
+        Raises:
+            UserError: there is no such split; or see ``check_labelled`` and ``check_roles``.
+        """
+        if split not in self.pairs:
+            raise UserError(f"{key}.split={split}: must be one of {', '.join(self.pairs)}")
+        pairs = self.check_labelled(split, options)
+        chosen = pairs if everything else [pair for pair in pairs if not pair.same_subject] or pairs
+        if count is not None:
+            chosen = chosen[: positive_int(f"{key}.pairs", count)]
+        self.check_roles(chosen)
+        return chosen
 
     def check_labelled(self, split: str, options: Sequence[str]) -> list[Files]:
         """The pairs of a split that have labels to score with; one line of the log says how many have none.

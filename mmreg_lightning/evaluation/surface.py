@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from surface_distance import compute_robust_hausdorff, compute_surface_distances
 from torch import Tensor
 
@@ -61,3 +62,27 @@ def mask_distances(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: Sequence
     total = sum(float((distance * area).sum()) for distance, area in sides)
     assd = total / sum(float(area.sum()) for _, area in sides)
     return SurfaceDistances(float(compute_robust_hausdorff(found, 95.0)), assd)
+
+
+def surface_errors(
+    fixed: Tensor, warped: Tensor, spacing: Sequence[float]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The local error of a registration: distances from an organ's surface voxels to its surface in the other map.
+
+    Args:
+        fixed, warped: (1, I, J, K), label maps of the fixed image and, warped, of the moving one.
+        spacing: of the voxels along I, J, K, mm.
+
+    Returns:
+        Surface voxels of both maps (N, 3), and distances in mm (N,); organs that are not in both maps are left out.
+    """
+    a, b = fixed[0].cpu().numpy(), warped[0].cpu().numpy()
+    places, distances = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
+    for label in np.intersect1d(a, b):
+        if label:
+            # What touches the border of the image is cut off there: it is not a surface.
+            first, second = (m & ~ndimage.binary_erosion(m, border_value=1) for m in (a == label, b == label))
+            for own, other in ((first, second), (second, first)):
+                places.append(np.argwhere(own))
+                distances.append(ndimage.distance_transform_edt(~other, sampling=spacing)[own])
+    return np.concatenate(places), np.concatenate(distances)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.labels import organ_indicators
 
 
@@ -17,12 +18,17 @@ class LabelFeatures(torch.nn.Module):
         ids: label ids of the organs.
         stride: working voxels to a feature voxel, along each axis.
         sigma: of the Gaussian, in feature voxels.
+
+    Raises:
+        UserError: ``ids`` is None: the configuration leaves them open, and nobody has filled them in.
     """
 
     sees = "labels"
 
-    def __init__(self, ids: Sequence[int], stride: int = 2, sigma: float = 0.8) -> None:
+    def __init__(self, ids: Sequence[int] | None, stride: int = 2, sigma: float = 0.8) -> None:
         super().__init__()
+        if ids is None:
+            raise UserError("features.labels.ids=null: must list the label ids of the organs")
         self.ids = list(ids)
         self.channels = len(self.ids)
         self.stride = stride

@@ -7,6 +7,12 @@ import json
 from functools import partial
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from mmreg_lightning.benchmark.robustness import make_robustness_plan, run_robustness
+from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.errors import UserError
 
 
 @pytest.fixture
@@ -80,6 +86,30 @@ def test_from_end_to_end_and_again(call, call_benchmark, tmp_path):
         if r["method"] == "mind_ssc+demons" and float(r["level"]) == 0 and r["case"] in expected
     }
     assert found == expected and len(found) == 2
+
+
+@pytest.mark.slow
+def test_checkpoints_of_fewer_subjects_and_features_without_training(trained, pairs_phantom, tmp_path):
+    """Learned features are registered with each checkpoint; the others have one row at every number of subjects."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        quick = [word for word in QUICK if "families" not in word and "settings.intensity" not in word]
+        words = [f"data.root={pairs_phantom}", f"checkpoint={trained}", "output_dir=x", "experiment=robustness", *quick]
+        config = OmegaConf.to_container(compose("benchmark", overrides=words), resolve=True)
+    config["robustness"]["checkpoints"] = {3: str(trained), 1: str(trained)}
+    config["robustness"]["perturbations"] = {"noise": config["robustness"]["perturbations"]["noise"]}
+    robust = make_robustness_plan(config)
+    assert list(robust.fewer) == [1, 3] and len(robust.plan.cases) == 3
+    rows, used = run_robustness(robust, tmp_path, lambda *what: None)
+    subjects = [row for row in rows if row["perturbation"] == "training_subjects"]
+    places = {(row["method"], row["level"]) for row in subjects}
+    assert places == {(f"{family}+demons", number) for family in ("learned", "mind_ssc") for number in (1, 3)}
+    assert len(subjects) == 2 * 2 * 3 and set(used) == {"learned+demons", "mind_ssc+demons"}
+    plain = {row["case"]: row["dice"] for row in rows if row["method"] == "mind_ssc+demons" and row["level"] == 0}
+    assert all(row["dice"] == plain[row["case"]] for row in subjects if row["method"] == "mind_ssc+demons")
+    assert (tmp_path / "cases" / "learned+demons" / "training_subjects_3" / f"{subjects[0]['case']}.json").is_file()
+    config["robustness"]["families"] = ["mind_ssc"]
+    with pytest.raises(UserError, match="robustness.checkpoints: needs learned"):
+        make_robustness_plan(config)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_it_fits_on_one_split_and_tests_on_the_other(calibrated, capsys):
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         run(lambda: calibrate([*argv, "solver.iterations=3"]))
-    assert stop.value.code == 2 and "holds a calibration with solver=" in capsys.readouterr().err
+    assert stop.value.code == 2 and "holds results with solver=" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -100,11 +100,11 @@ def test_a_registration_says_where_it_is_likely_wrong(calibrated, phantom, tmp_p
 @pytest.mark.parametrize(
     ("extra", "match"),
     [
-        (["--report", "val"], "--report val: must be another split"),
-        (["--pairs", "0"], "--pairs=0"),
-        (["--variants", "-1"], "--variants -1"),
-        (["--tolerance", "0"], "--tolerance 0"),
-        (["--checkpoint", "none.ckpt"], "--checkpoint none.ckpt: there is no such file"),
+        (["--report", "val"], "report=val: must be another split"),
+        (["--pairs", "0"], "pairs=0"),
+        (["--variants", "-1"], "variants=-1"),
+        (["--tolerance", "0"], "tolerance=0.0"),
+        (["--checkpoint", "none.ckpt"], "none.ckpt: there is no such file"),
     ],
 )
 def test_wrong_options_are_one_sentence(phantom, tmp_path, capsys, extra, match):

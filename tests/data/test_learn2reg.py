@@ -263,3 +263,72 @@ def test_description_is_no_json_object(tmp_path, text):
     (tmp_path / "Demo_dataset.json").write_text(text)
     with pytest.raises(UserError, match="Demo_dataset.json"):
         Learn2RegDataset.read(tmp_path)
+
+
+def test_a_checkpoint_for_these_data_is_accepted(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    dataset.check_fits("a.ckpt", ["MR", "CT"], {**dataset.label_names, 99: "tail"})
+
+
+@pytest.mark.parametrize(
+    ("modalities", "labels", "match"),
+    [
+        (["MR", "US"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register US to MR"),
+        (["CT", "MR"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register MR to CT"),
+        (["MR", "CT"], {2: "tail", 3: "fin"}, "label 2 is '.*', but 'tail' in checkpoint a.ckpt"),
+        (["MR", "CT"], {99: "tail"}, "declares none of the labels"),
+    ],
+)
+def test_a_checkpoint_for_other_data_is_refused(phantom, modalities, labels, match):
+    dataset = Learn2RegDataset.read(phantom)
+    with pytest.raises(UserError, match=match):
+        dataset.check_fits("a.ckpt", modalities, labels or dataset.label_names)
+
+
+def test_one_modality_in_both_roles_is_refused(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    same = dataclasses.replace(dataset, moving_modality="MR")
+    with pytest.raises(UserError, match="both MR"):
+        same.check_fits("a.ckpt", ["MR", "MR"], dataset.label_names)
+
+
+def unlabelled(pair):
+    return Pair(pair.fixed, dataclasses.replace(pair.moving, labels=None))
+
+
+def with_split(dataset, split, pairs):
+    return dataclasses.replace(dataset, pairs={**dataset.pairs, split: pairs})
+
+
+def test_pairs_of_two_subjects_are_tuned_on_where_there_are_any(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    own = dataset.pairs["val"][0]
+    other = Pair(own.fixed, dataset.pairs["test"][0].moving)
+    assert own.same_subject and not other.same_subject
+    mixed = with_split(dataset, "val", [own, other, own])
+    assert mixed.select("val", 6, "tuning") == [other]
+    assert mixed.select("val", None, "tuning", everything=True) == [own, other, own]
+    assert with_split(dataset, "val", [own, own]).select("val", 1, "tuning") == [own]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda pairs: [], "lists no pairs of the split"),
+        (lambda pairs: [Pair(pairs[0].moving, pairs[0].fixed)], "the fixed image of a pair is CT, not MR"),
+        (lambda pairs: [unlabelled(pairs[0])], r"_0001\.nii\.gz: an image without labels"),
+    ],
+    ids=["empty", "swapped", "unlabelled"],
+)
+def test_pairs_that_cannot_be_used(phantom, change, match):
+    dataset = Learn2RegDataset.read(phantom)
+    with pytest.raises(UserError, match=match):
+        with_split(dataset, "val", change(dataset.pairs["val"])).select("val", 6, "tuning")
+
+
+def test_splits_and_counts_are_checked(phantom):
+    dataset = Learn2RegDataset.read(phantom)
+    with pytest.raises(UserError, match="tuning.split=all: must be one of train, val, test"):
+        dataset.select("all", 6, "tuning")
+    with pytest.raises(UserError, match="tuning.pairs=0"):
+        dataset.select("val", 0, "tuning")

@@ -7,13 +7,15 @@ import pytest
 import torch
 import yaml
 
-from mmreg_lightning.calibration.calibrate import calibration_perturbations
 from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.perturbed import KINDS, perturb, read_perturbations
 from mmreg_lightning.errors import UserError
 
-SHIPPED = yaml.safe_load((CONF_DIR / "robustness" / "default.yaml").read_text(encoding="utf-8"))["perturbations"]
+SHIPPED, CALIBRATED = (
+    yaml.safe_load((CONF_DIR / file).read_text(encoding="utf-8"))["perturbations"]
+    for file in ("robustness/default.yaml", "calibration.yaml")
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def pair(phantom):
 
 def test_every_kind_is_shipped_and_calibration_knows_its_kinds():
     assert [p.name for p in read_perturbations(SHIPPED)] == list(KINDS)
-    assert {p.name for p in calibration_perturbations()} <= set(KINDS)
+    assert {p.name for p in read_perturbations(CALIBRATED)} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", read_perturbations(SHIPPED), ids=lambda kind: kind.name)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmreg_lightning.evaluation.surface import surface_distances
+from mmreg_lightning.evaluation.surface import surface_distances, surface_errors
 
 
 def box(first, last, shape=(24, 20, 16)):
@@ -48,3 +48,18 @@ def test_an_organ_that_is_lost_is_as_far_as_the_grid_is_large():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="different shapes"):
         surface_distances(torch.zeros(4, 4, 4), torch.zeros(4, 4, 5), [1], (1, 1, 1))
+
+
+def test_surfaces_a_known_distance_apart():
+    labels = torch.zeros(1, 20, 20, 20, dtype=torch.int64)
+    fixed, warped = labels.clone(), labels.clone()
+    # Slabs through the whole image: their ends at its border are no surfaces.
+    fixed[0, 5:10], warped[0, 8:13] = 1, 1
+    spacing = (2.0, 1.0, 1.0)
+    places, errors = surface_errors(fixed, warped, spacing)
+    # Surfaces lie at 5, 9 and at 8, 12: 6 mm, 2 mm, 2 mm, 6 mm.
+    assert sorted(set(errors.tolist())) == [2.0, 6.0] and len(places) == len(errors) == 4 * 400
+    assert set(places[:, 0].tolist()) == {5, 9, 8, 12}
+    fixed[0, 15:17] = 2  # an organ of one image only says nothing
+    assert len(surface_errors(fixed, warped, spacing)[0]) == 4 * 400
+    assert len(surface_errors(labels, warped, spacing)[0]) == 0
