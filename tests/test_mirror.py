@@ -1,0 +1,120 @@
+"""The tests mirror the package: a folder for a folder, a namesake for every module with logic in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mmreg_lightning
+
+PACKAGE = Path(mmreg_lightning.__file__).parent
+TESTS = Path(__file__).parent
+REPOSITORY = TESTS.parent
+LINES = 40
+"""A module of more lines has a test file of its own name."""
+TO_BE_WRITTEN = "to be written"
+EXCEPTIONS: dict[str, str] = {
+    "benchmark/peers/elastix.py": "peers/test_peers.py runs the four adapters through one test",
+    "benchmark/comparison_inputs.py": TO_BE_WRITTEN,
+    "benchmark/comparison_report.py": TO_BE_WRITTEN,
+    "benchmark/facts.py": TO_BE_WRITTEN,
+    "benchmark/methods.py": TO_BE_WRITTEN,
+    "benchmark/plan.py": TO_BE_WRITTEN,
+    "benchmark/report.py": TO_BE_WRITTEN,
+    "benchmark/robustness_plan.py": TO_BE_WRITTEN,
+    "benchmark/robustness_report.py": TO_BE_WRITTEN,
+    "benchmark/robustness_runner.py": TO_BE_WRITTEN,
+    "benchmark/runner.py": TO_BE_WRITTEN,
+    "benchmark/search_space.py": TO_BE_WRITTEN,
+    "calibration/cases.py": TO_BE_WRITTEN,
+    "calibration/report.py": TO_BE_WRITTEN,
+    "confidence/assess.py": TO_BE_WRITTEN,
+    "descent/agreement.py": TO_BE_WRITTEN,
+    "descent/regularisers.py": TO_BE_WRITTEN,
+    "descent/targets.py": TO_BE_WRITTEN,
+    "descent/unrolled.py": TO_BE_WRITTEN,
+    "features/checkpoint.py": TO_BE_WRITTEN,
+    "features/cnn.py": TO_BE_WRITTEN,
+    "features/unet.py": TO_BE_WRITTEN,
+    "functional/correlation.py": TO_BE_WRITTEN,
+    "geometry/moments.py": TO_BE_WRITTEN,
+    "geometry/native.py": TO_BE_WRITTEN,
+    "geometry/sampling.py": TO_BE_WRITTEN,
+    "geometry/volume.py": TO_BE_WRITTEN,
+    "inspection/capture.py": TO_BE_WRITTEN,
+    "inspection/descent.py": TO_BE_WRITTEN,
+    "inspection/distances.py": TO_BE_WRITTEN,
+    "inspection/effect_size.py": TO_BE_WRITTEN,
+    "inspection/families.py": TO_BE_WRITTEN,
+    "inspection/invariance.py": TO_BE_WRITTEN,
+    "inspection/landscape.py": TO_BE_WRITTEN,
+    "inspection/maps.py": TO_BE_WRITTEN,
+    "inspection/maps_report.py": TO_BE_WRITTEN,
+    "inspection/probe.py": TO_BE_WRITTEN,
+    "inspection/retrieval.py": TO_BE_WRITTEN,
+    "inspection/study.py": TO_BE_WRITTEN,
+    "inspection/study_plots.py": TO_BE_WRITTEN,
+    "inspection/study_report.py": TO_BE_WRITTEN,
+    "io/in_memory.py": TO_BE_WRITTEN,
+    "io/transforms.py": TO_BE_WRITTEN,
+    "registration/initial_affine.py": TO_BE_WRITTEN,
+    "registration/result.py": TO_BE_WRITTEN,
+    "registration/solve.py": TO_BE_WRITTEN,
+    "reporting/feature_figures.py": TO_BE_WRITTEN,
+    "reporting/packed.py": TO_BE_WRITTEN,
+    "reporting/pages.py": TO_BE_WRITTEN,
+    "reporting/pair_figure.py": TO_BE_WRITTEN,
+    "reporting/planes.py": TO_BE_WRITTEN,
+    "solvers/adam.py": TO_BE_WRITTEN,
+    "solvers/convex_adam.py": TO_BE_WRITTEN,
+    "solvers/protocol.py": TO_BE_WRITTEN,
+    "training/last_steps.py": TO_BE_WRITTEN,
+    "training/sweep/collect.py": TO_BE_WRITTEN,
+    "training/sweep/record.py": TO_BE_WRITTEN,
+    "training/sweep/report.py": TO_BE_WRITTEN,
+    "training/tracking/description.py": TO_BE_WRITTEN,
+    "training/tracking/identity.py": TO_BE_WRITTEN,
+    "training/tracking/lineage.py": TO_BE_WRITTEN,
+    "training/tracking/organ_table.py": TO_BE_WRITTEN,
+}
+"""Modules without a namesake, and why."""
+
+
+def namesake(module: Path) -> Path:
+    """``tests/<folder>/test_<name>.py`` of a module, given relative to the package; ``_app.py`` has test_app.py."""
+    return TESTS / module.parent / f"test_{module.stem.lstrip('_')}.py"
+
+
+def modules() -> list[Path]:
+    """Those with more than ``LINES`` lines, relative to the package."""
+    files = (path for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+    long = (path for path in files if len(path.read_text(encoding="utf-8").splitlines()) > LINES)
+    return sorted(path.relative_to(PACKAGE) for path in long)
+
+
+@pytest.mark.parametrize("module", modules(), ids=Path.as_posix)
+def test_every_module_has_its_namesake(module: Path) -> None:
+    if module.as_posix() not in EXCEPTIONS:
+        assert namesake(module).is_file(), f"write {namesake(module).relative_to(REPOSITORY)}"
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_no_exception_outlives_its_reason(name: str) -> None:
+    assert (PACKAGE / name).is_file(), "there is no such module any more: take it off the list"
+    assert Path(name) in modules() and not namesake(Path(name)).exists(), "it is none any more: take it off the list"
+
+
+def test_every_folder_of_tests_is_one_of_the_package() -> None:
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    others = {folder.as_posix() for folder in folders if not (PACKAGE / folder).is_dir()}
+    assert others == {"acceptance"}, "what real images of another package say about the whole"
+
+
+def test_scripts_are_two_commands_the_measurements_and_what_the_docs_name() -> None:
+    pages = "".join(
+        path.read_text(encoding="utf-8") for path in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
+    )
+    others = {path.name for path in (REPOSITORY / "scripts").glob("*.py")} - {"train.py", "register.py"}
+    assert (REPOSITORY / "scripts" / "bench" / "__main__.py").is_file()
+    assert {name for name in others if f"scripts/{name}" not in pages} == set()
