@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint types bench clean
+.PHONY: install demo test test-fast coverage lint types bench clean
 
 install: $(INSTALLED)
 
@@ -17,8 +17,28 @@ demo: $(INSTALLED)
 	$(BIN)/mmreg-demo
 
 # Two processes of one thread each: most tests wait for processes that start.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(PYTEST)
+
+# What no mark calls slow: about a minute.
+test-fast: $(INSTALLED)
+	$(PYTEST) -m "not slow"
+
+# All tests, how long the slowest take, and which lines they reach; of the mathematics that must be most.
+COVERED := functional geometry descent solvers
+LEAST := 90
+coverage: $(INSTALLED)
+	$(PYTEST) --durations=20 --cov=mmreg_lightning --cov-report=
+	@$(BIN)/python -m coverage report --sort=cover --skip-covered
+	@for folder in $(COVERED); do \
+		found=$$($(BIN)/python -m coverage report --format=total --include="mmreg_lightning/$$folder/*"); \
+		echo "coverage of $$folder: $$found % of the lines"; \
+		if [ "$$found" -lt $(LEAST) ]; then \
+			echo "error: the tests must reach $(LEAST) % of the lines of mmreg_lightning/$$folder" >&2; failed=1; \
+		fi; \
+	done; exit $${failed:-0}
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -33,4 +53,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -W ignore scripts/bench $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT),--parts solver mind training startup scaling)
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache

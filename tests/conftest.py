@@ -16,6 +16,36 @@ pytest_plugins = ["abdomen", "headers", "scenes"]
 PHANTOM_SPACING = 12.0
 """Working spacing, mm, at which the tiny phantom has 32 voxels a side."""
 
+SLOW = {
+    "benchmark/test_benchmark.py": ["test_a_peer_that_cannot_run_says_so"],
+    "inspection/test_commands.py": ["test_a_pair", "test_mind_ssc_of_one_image"],
+    "registration/test_batch.py": [
+        "test_every_pair_has_a_folder_and_a_row",
+        "test_a_pair_that_fails_does_not_stop_the_others",
+    ],
+    "registration/test_pipeline.py": [
+        "test_a_checkpoint_alone_gives_the_same_field_in_a_new_process",
+        "test_registering_does_not_import_the_trainers_library",
+    ],
+    "solvers/test_demons.py": ["test_stopping_early_changes_less_than_it_may"],
+    "solvers/test_solvers.py": [
+        "test_a_batch_is_registered_pair_by_pair",
+        "test_a_displacement_beyond_the_reach_of_local_steps",
+        "test_what_is_not_trusted_does_not_lead_astray",
+        "test_what_is_not_trusted_in_the_moving_image_moves_with_it",
+    ],
+}
+"""Tests of more than two seconds (on a core of their own) that do not carry the mark themselves yet."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what ``SLOW`` names."""
+    here = Path(__file__).parent
+    for item in items:
+        names = SLOW.get(item.path.relative_to(here).as_posix(), []) if item.path.is_relative_to(here) else []
+        if getattr(item, "originalname", item.name) in names:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:

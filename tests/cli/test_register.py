@@ -142,6 +142,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_the_script_exits_with_2(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "register.py"
     argv = options(fixed=tmp_path / "a.nii.gz", moving=tmp_path / "b.nii.gz", out=tmp_path / "out")

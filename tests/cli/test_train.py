@@ -95,6 +95,7 @@ def test_interrupt_is_code_130(call, monkeypatch):
     assert code == 130 and "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended")
 def test_the_steps_after_the_last_epoch_are_saved(call, tmp_path):
     code, _, _ = call("data.samples_per_epoch=2", "trainer.max_steps=3")
@@ -113,6 +114,7 @@ def test_the_steps_after_the_last_epoch_are_saved(call, tmp_path):
     assert torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
+@pytest.mark.slow
 def test_a_training_shorter_than_an_epoch_has_a_best_checkpoint(call, tmp_path):
     code, _, _ = call("data.samples_per_epoch=2", "trainer.max_steps=1")
     assert code == 0

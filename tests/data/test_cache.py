@@ -118,6 +118,7 @@ def test_pair_without_overlap(cache, write):
         cache.pair(pair)
 
 
+@pytest.mark.slow
 def test_small_image_within_a_large_one_overlaps(tmp_path, write):
     # Smaller than the lattice on which the large one's overlap is counted.
     cache = PreprocessingCache(tmp_path / "cache", 2.0, {"CT": WINDOW}, [1, 2])

@@ -15,7 +15,7 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.fields import case_names, field_names
-from mmreg_lightning.evaluation.measures import evaluate, summarise
+from mmreg_lightning.evaluation.measures import evaluate
 from mmreg_lightning.io.images import read_image
 from mmreg_lightning.io.itk_fields import write_itk_field
 from mmreg_lightning.io.l2r_fields import write_l2r_field
@@ -190,14 +190,6 @@ def test_a_pair_without_labels_is_scored_by_what_it_has(abdomen, tmp_path, capsy
     assert summary["unlabelled"] == ["0007_to_0007"] and summary["measures"]["dice"]["cases"] == 2
 
 
-def test_summary_of_cases():
-    rows = [{"case": "a", "dice": 0.4, "tre_mm": None}, {"case": "b", "dice": 0.6}, {"case": "c", "dice": float("nan")}]
-    summary = summarise(rows)
-    assert summary["dice"] == {"mean": 0.5, "sd": pytest.approx(0.1414, abs=1e-4), "cases": 2}
-    assert summary["dice30"] == pytest.approx(0.46)
-    assert "tre_mm" not in summary and "case" not in summary
-
-
 def test_a_perfect_field_scores_1_and_0(tmp_path):
     # MR and CT of one subject without a displacement between them: no displacement is the true field.
     root = write_phantom(tmp_path / "still", 3, (32, 28, 32), spacing=12.0, intra_displacement=0.0)
@@ -217,10 +209,3 @@ def test_an_organ_of_one_image_only_leaves_no_nan(tmp_path):
     row = evaluate(data, torch.zeros(1, 3, *data.fixed.volume.grid.shape), {1: "liver"})
     assert "dice_liver" not in row and row["dice"] == row["dice_l2r"] == 1
     assert all(value == value for value in row.values())
-
-
-def test_means_are_over_what_is_finite() -> None:
-    rows = [{"dice": 0.5, "hd95_l2r": 3.0}, {"dice": 0.7, "hd95_l2r": float("inf")}, {"dice": None, "hd95_l2r": 5.0}]
-    summary = summarise(rows)
-    assert summary["dice"]["mean"] == pytest.approx(0.6) and summary["dice"]["cases"] == 2
-    assert summary["hd95_l2r"]["mean"] == 4.0 and summary["hd95_l2r"]["cases"] == 2
