@@ -121,15 +121,15 @@ def comparison_plan(
     model = learned.model
     dataset = Learn2RegDataset.read(root)
     dataset.check_fits(checkpoint, model.modalities, model.label_names)
+    names = dataset.organs(model.label_names.values())
     common: dict[str, Any] = {"stride": model.features.stride, "spacing": learned.spacing}
     families: list[FeatureFamily] = [
         family_of_config("mind_ssc", **common, space={"features": MIND_PATCHES}),
         learned,
-        family_of_config("labels", **common, ids=list(model.label_names)),
+        family_of_config("labels", **common, ids=list(names)),
     ]
     solver = make_method(learned, None, {}, {})
     memo: dict[Any, Any] = {}
-    names = model.label_names
     methods = [FeatureMethod(f, (SOLVER, solver.solver_config), solver.space, memo, names) for f in families]
     return Plan(
         dataset,

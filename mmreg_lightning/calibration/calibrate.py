@@ -88,6 +88,7 @@ def calibrate(
     if settings.family.checkpoint is not None:
         modalities = [settings.fixed_modality, settings.moving_modality]
         dataset.check_fits(settings.family.checkpoint, modalities, settings.label_names)
+        settings = replace(settings, label_names=dataset.organs(settings.label_names.values()))
     kinds = calibration_perturbations()
     chosen = {name: select(dataset, key, name, pairs) for name, key in ((split, "split"), (report, "report"))}
     files = file_digests([pair for own in chosen.values() for pair in own])

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from mmreg_lightning.evaluation.dice import without_ignored
 from mmreg_lightning.geometry.grid import Grid
 
 
@@ -20,7 +21,7 @@ def surface_errors(fixed: Tensor, warped: Tensor, grid: Grid) -> tuple[NDArray[n
     Returns:
         Voxels (N, 3), and millimetres (N,); organs that are not in both maps are left out.
     """
-    a, b = fixed[0].cpu().numpy(), warped[0].cpu().numpy()
+    a, b = (x[0].cpu().numpy() for x in without_ignored(fixed, warped))
     places, distances = [], []
     for label in sorted((set(np.unique(a).tolist()) & set(np.unique(b).tolist())) - {0}):
         shells = [_surface(a == label), _surface(b == label)]

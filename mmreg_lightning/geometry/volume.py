@@ -48,8 +48,10 @@ class Volume:
 
     @property
     def label_ids(self) -> list[int]:
-        """The ids that occur in a label map, without the background 0, in order."""
+        """The ids that occur in a label map, without the background 0 and ``IGNORED``, in order."""
         flat = self.data.flatten()
+        if int(flat.min()) < 0:
+            flat = flat.clamp_min(0)
         # Counting is a hundred times faster than sorting, but needs as many counters as the largest id.
         found = torch.bincount(flat).nonzero()[:, 0] if int(flat.max()) < flat.numel() else flat.unique()
         return [i for i in found.tolist() if i != 0]

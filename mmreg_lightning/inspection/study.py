@@ -127,7 +127,7 @@ def plan_study(
     return StudyPlan(
         learned,
         dataset,
-        {i: name for i, name in learned.label_names.items() if i in dataset.label_names},
+        dataset.organs(learned.label_names.values()),
         split,
         probe_split,
         dataset.pairs[split],
