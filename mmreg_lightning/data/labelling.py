@@ -144,7 +144,7 @@ class DeclaredLabels:
                 )
             known = [i for i in known if self.names[i] in labelled]
             ids = tuple((i, own if own in (*known, IGNORED) else 0) for i, own in ids)
-        return Labelling(ids, tuple(known), self.source)
+        return Labelling(ids, tuple(known), f"{self.source} for {modality}")
 
 
 def _names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:

@@ -122,8 +122,8 @@ def test_undeclared_id_is_named_with_what_to_do():
     with pytest.raises(UserError) as caught:
         declared({"liver": 1}).of("MR", PATH, None).apply(volume(0, 1, 9))
     assert str(caught.value) == (
-        "labels.nii.gz: label ids [9] are not declared in Demo_dataset.json; declare them under its 'labels', or "
-        "choose the organs to learn by data.organs"
+        "labels.nii.gz: label ids [9] are not declared in Demo_dataset.json for MR; declare them under its "
+        "'labels', or choose the organs to learn by data.organs"
     )
 
 
