@@ -78,7 +78,7 @@ def train(config: DictConfig) -> dict[str, float]:
     from mmreg_lightning.config import instantiate
     from mmreg_lightning.runtime import resolve_precision
     from mmreg_lightning.training.module import DescentModule
-    from mmreg_lightning.training.tracking.description import describe, summarise
+    from mmreg_lightning.training.tracking.description import describe, describe_data, summarise
     from mmreg_lightning.training.tracking.identity import identified
     from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
     from mmreg_lightning.training.tracking.organ_table import OrganTable
@@ -124,6 +124,7 @@ def train(config: DictConfig) -> dict[str, float]:
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
+        describe_data(runs, data)
         threads = torch.get_num_threads()
         # Threads wait for each other: one that shares its processor with a loading process holds up all.
         torch.set_num_threads(max(1, threads - data.num_workers))
