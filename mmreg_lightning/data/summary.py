@@ -61,7 +61,9 @@ def facts_in_words(facts: Mapping[str, Any]) -> str:
         if own != everywhere:
             counts = ", ".join(f"{n} of {everywhere[m]} {m}" for m, n in own.items())
             lines.append(f"  {name}: labelled in {counts} images")
-    lines += [f"  left out: {_counted(count, 'training image')} {reason}" for reason, count in facts["left_out"].items()]
+    lines += [
+        f"  left out: {_counted(count, 'training image')} {reason}" for reason, count in facts["left_out"].items()
+    ]
     return "\n".join(lines)
 
 
