@@ -128,8 +128,9 @@ def comparison_plan(
     assert model is not None, "a checkpoint has a model"
     dataset = Learn2RegDataset.read(root)
     dataset.check_fits(checkpoint, model.modalities, model.label_names)
+    names = dataset.organs(model.label_names.values())
     common: dict[str, Any] = {"stride": model.features.stride, "spacing": learned.spacing}
-    ids = list(model.label_names)
+    ids = list(names)
     mind = family_of_config("mind_ssc", **common, space={"features": MIND_PATCHES})
     labels = family_of_config("labels", **common, ids=ids)
     own = make_method(learned, None, {})

@@ -88,6 +88,7 @@ def calibrate(
     dataset, checkpoint = Learn2RegDataset.read(root), settings.family.checkpoint
     if checkpoint is not None:
         dataset.check_fits(checkpoint, [settings.fixed_modality, settings.moving_modality], settings.label_names)
+        settings = replace(settings, label_names=dataset.organs(settings.label_names.values()))
     kinds = read_perturbations(yaml.safe_load((CONF_DIR / "calibration.yaml").read_text("utf-8"))["perturbations"])
     roles = {"split": split, "report": report}
     chosen = {name: dataset.select(name, pairs, key, options=list(roles)) for key, name in roles.items()}

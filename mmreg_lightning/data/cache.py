@@ -21,7 +21,7 @@ from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
-from mmreg_lightning.io.images import read_image, read_labels
+from mmreg_lightning.io.images import read_image, read_mask
 
 FORMAT = 2  # raise it when the preprocessing changes, so that old files are not taken for new ones
 
@@ -32,20 +32,22 @@ class PreparedImage:
 
     Attributes:
         image: (1, I, J, K) float32, see ``normalise_intensity``.
-        labels: (1, I, J, K) integers; all background where the data set has none.
+        labels: (1, I, J, K) integers, see ``ImageFiles.label_map``; all background where the data set has none.
         inside: (1, I, J, K) float32, 1 in the image's field of view, 0 where the working grid reaches beyond it.
+        mask: (1, I, J, K) float32, 1 where the image's mask is set, 0 outside; None where it has none.
     """
 
     image: Tensor
     labels: Tensor
     inside: Tensor
+    mask: Tensor | None = None
 
 
 class PreprocessingCache:
     """Reads, checks, resamples and normalises an image once; later calls map the result from disk.
 
-    A file's name holds a checksum of everything that the result depends on: the source's path, size and time of
-    change, the grid and the recipe.
+    A file's name holds a checksum of everything that the result depends on: the path, size and time of
+    change of image, labels and mask, what the label ids mean, the grid and the recipe.
 
     Args:
         folder: where the prepared arrays are kept; created if need be.
@@ -73,8 +75,8 @@ class PreprocessingCache:
         """The image on its own working grid.
 
         Raises:
-            UserError: the files cannot be used; see ``read_image``, ``read_labels``, ``check_same_grid``; or a label
-                id is not declared.
+            UserError: the files cannot be used; see ``read_image``, ``ImageFiles.label_map``, ``read_mask``,
+                ``check_same_grid``; or a label id is not declared.
         """
 
         def prepare() -> PreparedImage:
@@ -104,34 +106,39 @@ class PreprocessingCache:
     def _prepare(self, record: ImageFiles, volume: Volume, grid: Grid) -> PreparedImage:
         image = prepare_image(volume, grid, self.recipes[record.modality])
         inside = field_of_view(volume, grid)
-        if record.labels is None:
-            return PreparedImage(image, torch.zeros(image.shape, dtype=torch.int64), inside)
-        labels = read_labels(record.labels)
+        mask = None
+        if record.mask is not None:
+            area = read_mask(record.mask)
+            check_same_grid(area, volume)
+            mask = resample_volume(area, grid, fill=0.0).data
+        labels = record.label_map()
+        if labels is None:
+            return PreparedImage(image, torch.zeros(image.shape, dtype=torch.int64), inside, mask)
         check_same_grid(labels, volume)
         unknown = sorted(set(labels.label_ids) - self.label_ids)
         if unknown:
             raise UserError(f"{record.labels}: label ids {unknown} are not declared in the data set's description")
-        return PreparedImage(image, resample_volume(labels, grid, "nearest").data, inside)
+        return PreparedImage(image, resample_volume(labels, grid, "nearest").data, inside, mask)
 
     def _cached(self, sources: list[ImageFiles], role: str, prepare: Callable[[], PreparedImage]) -> PreparedImage:
         key = self._key(sources, role)
-        paths = [self.folder / f"{key}_{part}.npy" for part in ("image", "labels", "inside")]
+        parts = ["image", "labels", "inside"] + ["mask"] * (sources[-1].mask is not None)
+        paths = [self.folder / f"{key}_{part}.npy" for part in parts]
         if not all(path.is_file() for path in paths):
             prepared = prepare()
-            for path, array in zip(
-                paths,
-                (prepared.image.numpy(), prepared.labels.numpy().astype(np.int32), prepared.inside.numpy()),
-                strict=True,
-            ):
+            for part, path in zip(parts, paths, strict=True):
+                array = getattr(prepared, part).numpy()
                 with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, array)
+                    np.save(stream, array.astype(np.int32) if part == "labels" else array)
         # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.
         return PreparedImage(*(torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths))
 
     def _key(self, sources: list[ImageFiles], role: str) -> str:
-        files = [p for s in sources for p in (s.image, s.labels) if p is not None]
+        files = [p for s in sources for p in (s.image, s.labels, s.mask) if p is not None]
         stats = [(str(p.resolve()), os.stat(p).st_size, os.stat(p).st_mtime_ns) for p in files]
         spacing = np.broadcast_to(np.asarray(self.spacing, dtype=float), (3,)).tolist()
         recipe = dict(self.recipes[sources[-1].modality])
-        text = json.dumps([FORMAT, role, stats, spacing, recipe, sorted(self.label_ids)], sort_keys=True)
+        own = sources[-1].labelling
+        meaning = None if own is None else [sorted(own.ids), own.strict]
+        text = json.dumps([FORMAT, role, stats, spacing, recipe, sorted(self.label_ids), meaning], sort_keys=True)
         return f"{sources[-1].image.name.split('.')[0]}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +25,8 @@ from mmreg_lightning.data.patches import PairedPatches, Pairing
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
+log = logging.getLogger(__name__)
+
 
 class ValidationPairs(Dataset[dict[str, Tensor | str]]):
     """Whole pairs on the fixed image's working grid, one an item, in the order of the data set's list."""
@@ -36,17 +40,23 @@ class ValidationPairs(Dataset[dict[str, Tensor | str]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """As ``PairedPatches``, with the pair's ``name`` and ``inside`` (1, I, J, K), where both images are seen."""
+        """Images and labels as ``PairedPatches``, with the pair's ``name`` and what a solver may look at.
+
+        ``inside`` (1, I, J, K) is 1 where both images are seen and the fixed mask is set; ``moving_inside``, where the
+        moving image has a mask, is that mask, which moves with the image.
+        """
         pair = self.pairs[index]
         fixed, moving = self.cache.pair(pair)
-        return {
+        inside = fixed.inside * moving.inside
+        item: dict[str, Tensor | str] = {
             "name": pair.name,
             "fixed": fixed.image,
             "fixed_labels": fixed.labels.long(),
             "moving": moving.image,
             "moving_labels": moving.labels.long(),
-            "inside": fixed.inside * moving.inside,
+            "inside": inside if fixed.mask is None else inside * fixed.mask,
         }
+        return item if moving.mask is None else {**item, "moving_inside": moving.mask}
 
     def check(self) -> None:
         """Look at every pair before a training relies on it.
@@ -74,7 +84,8 @@ class RegistrationDataModule(pl.LightningDataModule):
         spacing: of the working grid, mm; one number or three.
         normalisation: intensity recipe of each modality, see ``normalise_intensity``.
         pairing, patch_size: see ``PairedPatches``.
-        organs: names of the organs to learn from; None takes all of the data set.
+        organs: names of the organs to learn from, all else is background; None takes all of the data set, and none
+            that it does not declare.
         max_subjects: use only so many training subjects; None takes all.
         batch_size: pairs a training step.
         samples_per_epoch: pairs an epoch.
@@ -82,11 +93,15 @@ class RegistrationDataModule(pl.LightningDataModule):
         augmentation: arguments of ``build_augmentation``; None turns it off.
         max_val_pairs: validate on the first so many pairs; None takes all.
 
+    Attributes:
+        dataset: what is used of the data set: training images with labels of some organ, and the pairs of these.
+        left_out: how many images are not, by reason.
+
     Raises:
         ValueError: an intensity recipe cannot be used.
         UserError: the spacing is not positive, the data set cannot be read (see ``Learn2RegDataset.read``), a
-            modality has no recipe, an organ is unknown, or a pair is not of the data set's two modalities in their
-            roles.
+            modality has no recipe, an organ is unknown, no training image is labelled, or a pair is not of the data
+            set's two modalities in their roles.
     """
 
     config_mappings: ClassVar[Mapping[str, Any]] = {
@@ -120,8 +135,9 @@ class RegistrationDataModule(pl.LightningDataModule):
             Path(cache_dir).expanduser(), spacing, self.normalisation, list(self.dataset.label_names)
         )
         self.label_names = _select_organs(self.dataset, organs)
-        if max_subjects is not None:
-            self.dataset = _first_subjects(self.dataset, max_subjects)
+        if organs is not None:
+            self.dataset = self.dataset.map_files(_lenient)
+        self.dataset, self.left_out = _usable(self.dataset, set(self.label_names), max_subjects)
         _check_modalities(self.dataset)
         self.pairing: Pairing = pairing
         self.patch_size = patch_size
@@ -146,18 +162,39 @@ class RegistrationDataModule(pl.LightningDataModule):
         """
         from rich.progress import track
 
-        validation = self._val_pairs()
-        missing = [r.image for r in self.dataset.train if r.labels is None]
-        if missing:
-            raise UserError(f"{missing[0]}: a training image without labels")
+        validation = self.val_pairs()
+        shown: Counter[tuple[str, int]] = Counter()
         for record in track(self.dataset.train, description="preparing training images"):
-            labels = self.cache.image(record).labels
-            if not torch.isin(labels, torch.tensor(list(self.label_names), dtype=labels.dtype)).any():
+            ids = set(self.label_names).intersection(self.cache.image(record).labels.unique().tolist())
+            if not ids:
                 raise UserError(
                     f"{record.labels}: shows none of the organs to learn, {list(self.label_names.values())}"
                 )
+            shown.update((record.modality, i) for i in ids)
+        self._warn_of_unlabelled(shown)
         for pair in track(validation, description="preparing validation pairs"):
             self.cache.pair(pair)
+
+    def _warn_of_unlabelled(self, shown: Mapping[tuple[str, int], int]) -> None:
+        """Say which organs the label maps of one modality show and those of the other never do."""
+        for i, name in self.label_names.items():
+            for modality, other in (self.modalities, self.modalities[::-1]):
+                images = self.labelled_images(i, modality)
+                if images and not shown.get((modality, i)) and shown.get((other, i)):
+                    log.warning(
+                        "%s is said to be labelled in %d training images of %s, but none shows it and those of %s do: "
+                        "where it is not labelled, 'labels' of each modality or 'labelled' of each image must say so, "
+                        "or it is learned as background",
+                        name,
+                        images,
+                        modality,
+                        other,
+                    )
+
+    def labelled_images(self, organ: int, modality: str) -> int:
+        """In how many training images of a modality an organ (its id) is labelled."""
+        own = [files for files in self.dataset.train if files.modality == modality]
+        return sum(organ in _labelled(files, {organ}) for files in own)
 
     def setup(self, stage: str | None = None) -> None:
         """Build both sets.
@@ -176,7 +213,7 @@ class RegistrationDataModule(pl.LightningDataModule):
                 self.augmentation,
                 seed=torch.initial_seed(),
             )
-            self.val_set = ValidationPairs(self._val_pairs(), self.cache, list(self.label_names))
+            self.val_set = ValidationPairs(self.val_pairs(), self.cache, list(self.label_names))
             self.val_set.check()
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -197,7 +234,12 @@ class RegistrationDataModule(pl.LightningDataModule):
         """Rank of this process and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _val_pairs(self) -> Sequence[Pair[ImageFiles]]:
+    def val_pairs(self) -> Sequence[Pair[ImageFiles]]:
+        """The pairs that validate.
+
+        Raises:
+            UserError: none is listed.
+        """
         pairs = self.dataset.pairs["val"][: self.max_val_pairs]
         if not pairs:
             raise UserError(f"{self.dataset.description}: registration_val lists no pairs to validate on")
@@ -228,18 +270,44 @@ def _select_organs(dataset: Learn2RegDataset, organs: Sequence[str] | None) -> d
     return {i: name for i, name in dataset.label_names.items() if name in organs}
 
 
-def _first_subjects(dataset: Learn2RegDataset, count: int) -> Learn2RegDataset:
-    if count < 1:
-        raise UserError(f"data.max_subjects={count}: must be 1 or more, or null")
-    kept = set(sorted({r.subject for r in dataset.train})[:count])
-    return dataclasses.replace(
-        dataset,
-        train=[r for r in dataset.train if r.subject in kept],
-        pairs={
-            **dataset.pairs,
-            "train": [p for p in dataset.pairs["train"] if {p.fixed.subject, p.moving.subject} <= kept],
-        },
-    )
+def _lenient(files: ImageFiles) -> ImageFiles:
+    """Where organs are chosen, an id that is not declared is none of them."""
+    own = files.labelling
+    return files if own is None else dataclasses.replace(files, labelling=dataclasses.replace(own, strict=False))
+
+
+def _usable(
+    dataset: Learn2RegDataset, organs: set[int], max_subjects: int | None
+) -> tuple[Learn2RegDataset, dict[str, int]]:
+    """The data set with those training images that can be learned from; and how many cannot, by reason."""
+    left_out = {"of subjects that validate or test": len(dataset.held_out)}
+
+    def keep(reason: str, chosen: Callable[[ImageFiles], bool]) -> None:
+        kept = [files for files in train if chosen(files)]
+        left_out[reason] = len(train) - len(kept)
+        train[:] = kept
+
+    train = list(dataset.train)
+    roles = {dataset.fixed_modality, dataset.moving_modality}
+    keep("of a modality that is not registered", lambda files: files.modality in roles)
+    listed = len(train)
+    keep("without labels", lambda files: files.labels is not None)
+    if listed and not train:
+        raise UserError(f"{dataset.description}: none of the {listed} training images has labels")
+    keep("with none of the organs labelled", lambda files: bool(organs.intersection(_labelled(files, organs))))
+    if max_subjects is not None:
+        if max_subjects < 1:
+            raise UserError(f"data.max_subjects={max_subjects}: must be 1 or more, or null")
+        subjects = set(sorted({files.subject for files in train})[:max_subjects])
+        keep("of further subjects (data.max_subjects)", lambda files: files.subject in subjects)
+    images = {files.image for files in train}
+    pairs = [pair for pair in dataset.pairs["train"] if {pair.fixed.image, pair.moving.image} <= images]
+    used = dataclasses.replace(dataset, train=train, pairs={**dataset.pairs, "train": pairs})
+    return used, {reason: count for reason, count in left_out.items() if count}
+
+
+def _labelled(files: ImageFiles, organs: set[int]) -> Collection[int]:
+    return organs if files.labelling is None else files.labelling.labelled
 
 
 def _check_modalities(dataset: Learn2RegDataset) -> None:

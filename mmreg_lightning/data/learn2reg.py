@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mmreg_lightning.data.labelling import DeclaredLabels
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError, positive_int
 
 log = logging.getLogger(__name__)
 _NIFTI = (".nii.gz", ".nii")
+_PAIRS = {"train": "training_paired_images", "val": "registration_val", "test": "registration_test"}
+_IMAGES = ("training", "training_unpaired_images")
 Files = Pair[ImageFiles]
 """A listed pair."""
 
@@ -27,9 +30,10 @@ class Learn2RegDataset:
         description: its ``NAME_dataset.json``.
         name: NAME.
         fixed_modality, moving_modality: by ``registration_direction``.
-        label_names: organ name of each label id that a modality declares, background left out.
+        label_names: name of each organ, by the one id that it has in label maps as ``ImageFiles`` reads them.
         train: every training image; those of validation and test subjects are left out.
         pairs: fixed and moving image of each listed pair, by split (``train``, ``val``, ``test``).
+        held_out: images that are listed for training, but are of validation and test subjects.
     """
 
     root: Path
@@ -40,6 +44,7 @@ class Learn2RegDataset:
     label_names: Mapping[int, str]
     train: Sequence[ImageFiles]
     pairs: Mapping[str, Sequence[Files]]
+    held_out: Sequence[ImageFiles] = ()
 
     @classmethod
     def read(cls, root: str | Path, option: str = "data.root") -> Learn2RegDataset:
@@ -49,6 +54,10 @@ class Learn2RegDataset:
         Learn2Reg writes the last two as one list, or as one for each modality (AbdomenMRCT), and lists validation
         cases there too: what belongs to a validation or test subject is left out.
 
+        A subject is what the image's name holds before the modality, without the NAME that all images share. Organs
+        are matched by name, see ``DeclaredLabels``. An image whose label map does not hold all of them is listed as
+        ``{"image": path, "labelled": [names]}`` in one of the lists.
+
         Args:
             root: the folder.
             option: what the caller calls it, for messages.
@@ -56,7 +65,7 @@ class Learn2RegDataset:
         Raises:
             UserError: no folder, no or more than one ``*_dataset.json``, it is no JSON object, a key is missing or
                 has a value that cannot be used, a listed file does not exist, a subject is both in validation and
-                test, or the modalities give one label id different names.
+                test, or ``labels`` or ``labelled`` cannot be used, see ``DeclaredLabels``.
         """
         root = Path(root)
         if not root.is_dir():
@@ -89,8 +98,7 @@ class Learn2RegDataset:
             label_names: organ name of each label id that it was trained with.
 
         Raises:
-            UserError: other modalities or other roles, one modality in both roles, one label id for two organs, or no
-                label id in common.
+            UserError: other modalities or other roles, one modality in both roles, or no organ in common.
         """
         own = [self.fixed_modality, self.moving_modality]
         if own != list(modalities):
@@ -100,15 +108,22 @@ class Learn2RegDataset:
             )
         if own[0] == own[1]:
             raise UserError(f"data set {self.root}: fixed and moving modality are both {own[0]}, they must differ")
-        shared = sorted(set(label_names) & set(self.label_names))
-        for i in shared:
-            if label_names[i] != self.label_names[i]:
-                raise UserError(
-                    f"data set {self.root}: label {i} is {self.label_names[i]!r}, but {label_names[i]!r} in "
-                    f"checkpoint {checkpoint}"
-                )
-        if not shared:
+        if not self.organs(label_names.values()):
             raise UserError(f"data set {self.root}: declares none of the labels of checkpoint {checkpoint}")
+
+    def organs(self, names: Iterable[str]) -> dict[int, str]:
+        """Those of ``label_names`` that are among ``names``, in the order of these."""
+        own = {name: i for i, name in self.label_names.items()}
+        return {own[name]: name for name in names if name in own}
+
+    def map_files(self, function: Callable[[ImageFiles], ImageFiles]) -> Learn2RegDataset:
+        """The data set with every image's files changed."""
+        return replace(
+            self,
+            train=[function(files) for files in self.train],
+            pairs={split: [pair.map(function) for pair in pairs] for split, pairs in self.pairs.items()},
+            held_out=[function(files) for files in self.held_out],
+        )
 
     def select(
         self,
@@ -188,47 +203,86 @@ class Learn2RegDataset:
                     )
 
 
+class _Listed(NamedTuple):
+    """An image as the description lists it; ``labelled`` is None where the entry does not say."""
+
+    image: Path
+    labelled: Sequence[str] | None
+
+
 def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDataset:
     modalities = {int(number): str(name) for number, name in content["modality"].items()}
     fixed, moving = _direction(path, content, modalities)
-
-    def pairs(key: str) -> list[Files]:
-        return [
-            Pair(_record(root, pair["fixed"], modalities), _record(root, pair["moving"], modalities))
-            for pair in content.get(key, [])
-        ]
-
-    listed = {
-        "train": pairs("training_paired_images"),
-        "val": pairs("registration_val"),
-        "test": pairs("registration_test"),
+    labels = DeclaredLabels.read(path, content.get("labels", {}), modalities, fixed)
+    pairs = {
+        split: [Pair(_listed(root, pair["fixed"]), _listed(root, pair["moving"])) for pair in content.get(key, [])]
+        for split, key in _PAIRS.items()
     }
+    alone = [_listed(root, entry) for key in _IMAGES for entry in _entries(content.get(key, []))]
+    everything = [*(image for own in pairs.values() for pair in own for image in pair), *alone]
+    records = _records(root, everything, modalities, labels)
+    listed = {split: [pair.map(lambda one: records[one.image]) for pair in own] for split, own in pairs.items()}
     validation, test = _subjects(listed["val"]), _subjects(listed["test"])
     if validation & test:
         both = ", ".join(sorted(validation & test))
         raise UserError(f"{path}: subjects {both} are in both registration_val and registration_test")
     held_out = validation | test
+    # Each once: those of the pairs, then the others.
+    images = dict.fromkeys([*(files for pair in listed["train"] for files in pair), *(records[e.image] for e in alone)])
     listed["train"] = [p for p in listed["train"] if not _subjects([p]) & held_out]
-    images = {files.image: files for pair in listed["train"] for files in pair}
-    for key in ("training", "training_unpaired_images"):
-        for relative in _image_paths(content.get(key, [])):
-            record = _record(root, relative, modalities)
-            if record.subject not in held_out:
-                images.setdefault(record.image, record)
     return Learn2RegDataset(
         root=root,
         description=path,
         name=str(content["name"]),
         fixed_modality=fixed,
         moving_modality=moving,
-        label_names=_label_names(path, content.get("labels", {})),
-        train=list(images.values()),
+        label_names=labels.names,
+        train=[files for files in images if files.subject not in held_out],
         pairs=listed,
+        held_out=[files for files in images if files.subject in held_out],
     )
 
 
-def _record(root: Path, relative: str, modalities: Mapping[int, str]) -> ImageFiles:
-    image = root / relative
+def _listed(root: Path, entry: Any) -> _Listed:
+    """Of a path, or of ``{"image": path, "labelled": [names]}``."""
+    if not isinstance(entry, Mapping):
+        return _Listed(root / entry, None)
+    labelled = entry.get("labelled")
+    if labelled is not None and (isinstance(labelled, str) or not isinstance(labelled, Sequence)):
+        raise UserError(f"{root / entry['image']}: labelled={labelled!r} must be a list of organ names")
+    return _Listed(root / entry["image"], labelled)
+
+
+def _records(
+    root: Path, listed: Sequence[_Listed], modalities: Mapping[int, str], labels: DeclaredLabels
+) -> dict[Path, ImageFiles]:
+    """The files of every listed image."""
+    stems = {one.image: _stem(one.image, modalities) for one in listed}
+    shared = len({stem.rsplit("_", 2)[0] for stem in stems.values()}) == 1
+    labelled: dict[Path, Sequence[str] | None] = {}
+    for one in listed:
+        known = labelled.get(one.image)
+        if None not in (known, one.labelled) and sorted(known or ()) != sorted(one.labelled or ()):
+            raise UserError(f"{one.image}: is listed twice, with labelled={known} and labelled={one.labelled}")
+        labelled[one.image] = one.labelled if known is None else known
+    records = {}
+    for image, stem in stems.items():
+        subject, _, number = stem.rpartition("_")
+        modality = modalities[int(number)]
+        records[image] = ImageFiles(
+            subject=subject.rpartition("_")[2] if shared else subject,
+            modality=modality,
+            image=image,
+            labels=_beside(root, image, stem, "labels", _NIFTI),
+            mask=_beside(root, image, stem, "masks", _NIFTI),
+            landmarks=_beside(root, image, stem, "landmarks", (".csv",)),
+            labelling=labels.of(modality, image, labelled[image]),
+        )
+    return records
+
+
+def _stem(image: Path, modalities: Mapping[int, str]) -> str:
+    """The image's name without its suffix, checked."""
     stem = image.name.removesuffix(".nii.gz").removesuffix(".nii")
     parts = stem.rsplit("_", 2)
     if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) not in modalities:
@@ -237,21 +291,14 @@ def _record(root: Path, relative: str, modalities: Mapping[int, str]) -> ImageFi
         )
     if not image.is_file():
         raise UserError(f"{image}: listed in the data set's description, but there is no such file")
-    # Learn2Reg's test images lie in imagesTs/, with labelsTs/ and so on beside it.
-    part = image.parent.name.removeprefix("images")
+    return stem
 
-    def beside(kind: str, suffixes: Sequence[str]) -> Path | None:
-        candidates = [root / f"{kind}{part}" / f"{stem}{suffix}" for suffix in suffixes]
-        return next((path for path in candidates if path.is_file()), None)
 
-    return ImageFiles(
-        subject=parts[1],
-        modality=modalities[int(parts[2])],
-        image=image,
-        labels=beside("labels", _NIFTI),
-        mask=beside("masks", _NIFTI),
-        landmarks=beside("landmarks", (".csv",)),
-    )
+def _beside(root: Path, image: Path, stem: str, kind: str, suffixes: Sequence[str]) -> Path | None:
+    """What belongs to an image; test images lie in imagesTs/, with labelsTs/ and so on beside it."""
+    folder = root / f"{kind}{image.parent.name.removeprefix('images')}"
+    candidates = [folder / f"{stem}{suffix}" for suffix in suffixes]
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _direction(path: Path, content: Mapping[str, Any], modalities: Mapping[int, str]) -> tuple[str, str]:
@@ -263,25 +310,10 @@ def _direction(path: Path, content: Mapping[str, Any], modalities: Mapping[int, 
     return modalities[numbers[0]], modalities[numbers[1]]
 
 
-def _label_names(path: Path, labels: Mapping[str, Any]) -> dict[int, str]:
-    """Organ name of each id; Learn2Reg has a dictionary for each modality, other makers have one for all."""
-    nested = [names for names in labels.values() if isinstance(names, Mapping)]
-    merged: dict[int, str] = {}
-    for names in nested or [labels]:
-        for number, name in names.items():
-            if merged.setdefault(int(number), str(name)) != name:
-                raise UserError(
-                    f"{path}: the label id {number} is {merged[int(number)]!r} in one modality, {name!r} in another"
-                )
-    merged.pop(0, None)
-    return merged
-
-
-def _image_paths(listed: Any) -> Iterator[str]:
-    """Paths in a list of paths or of ``{"image": path}``, or in one such list for each modality."""
+def _entries(listed: Any) -> Iterator[Any]:
+    """Entries of one list, or of a list for each modality."""
     for entries in listed.values() if isinstance(listed, Mapping) else [listed]:
-        for entry in entries:
-            yield entry["image"] if isinstance(entry, Mapping) else entry
+        yield from entries
 
 
 def _subjects(pairs: Sequence[Files]) -> set[str]:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mmreg_lightning.data.labelling import Labelling
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.io.images import read_image, read_labels, read_mask
@@ -62,6 +63,7 @@ class ImageFiles:
         mask: on the grid of the image; values other than 0 are inside.
         modality: name, as "CT"; empty where nobody names it.
         subject: whose image it is, as "0001"; landmarks correspond within a subject.
+        labelling: what the ids of the label map mean; None takes them as they are.
     """
 
     image: Path
@@ -70,16 +72,28 @@ class ImageFiles:
     mask: Path | None = None
     modality: str = ""
     subject: str = ""
+    labelling: Labelling | None = None
+
+    def label_map(self) -> Volume | None:
+        """The label map with the data set's ids: (1, I, J, K) on the file's own grid; None without one.
+
+        Raises:
+            UserError: see ``read_labels``; or it holds an id that the data set does not declare.
+        """
+        if self.labels is None:
+            return None
+        labels = read_labels(self.labels)
+        return labels if self.labelling is None else self.labelling.apply(labels)
 
     def read(self) -> Image:
         """Read all files.
 
         Raises:
-            UserError: a file cannot be used, labels or mask are not on the grid of the image, the mask is empty, or a
-                landmark lies outside the image.
+            UserError: a file cannot be used, labels or mask are not on the grid of the image, the mask is empty, a
+                label id is not declared, or a landmark lies outside the image.
         """
         volume = read_image(self.image)
-        labels = None if self.labels is None else read_labels(self.labels)
+        labels = self.label_map()
         mask = None if self.mask is None else read_mask(self.mask)
         landmarks = None if self.landmarks is None else read_landmarks(self.landmarks, volume)
         return Image(volume, labels, mask, landmarks, self.modality)

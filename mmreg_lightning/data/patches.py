@@ -16,6 +16,7 @@ from mmreg_lightning.data.cache import PreparedImage, PreprocessingCache
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.labels import IGNORED
 
 Pairing = Literal["intra", "inter", "both"]
 
@@ -93,6 +94,9 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """``fixed``, ``moving`` (1, I, J, K) float32 and ``fixed_labels``, ``moving_labels`` (1, I, J, K) int64.
 
+        Labels are ``IGNORED`` outside an image's mask. ``fixed_labelled``, ``moving_labelled`` (L,) bool say which of
+        the organs ``label_ids`` are labelled in each image.
+
         Args:
             index: number of the item, 0 or more; it may exceed the length, which is that of an epoch.
         """
@@ -102,7 +106,8 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             return self._item(index)
 
     def _item(self, index: int) -> dict[str, Tensor]:
-        pair = self._draw_pair(index).map(lambda files: self._placed(self.cache.image(files)))
+        files = self._draw_pair(index)
+        pair = files.map(lambda own: self._placed(self.cache.image(own)))
         corner = self._draw_corner(pair.fixed[1])
         (fixed, fixed_labels), (moving, moving_labels) = pair.map(lambda content: self._cut(content, corner))
         return {
@@ -110,7 +115,13 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             "fixed_labels": fixed_labels,
             "moving": moving,
             "moving_labels": moving_labels,
+            "fixed_labelled": self._labelled(files.fixed),
+            "moving_labelled": self._labelled(files.moving),
         }
+
+    def _labelled(self, files: ImageFiles) -> Tensor:
+        own = self.label_ids if files.labelling is None else files.labelling.labelled
+        return torch.tensor([i in own for i in self.label_ids])
 
     def _draw_pair(self, index: int) -> Pair[ImageFiles]:
         if self.pairing == "both":
@@ -135,6 +146,8 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
     def _placed(self, prepared: PreparedImage) -> Content:
         """On the data set's common shape, centre on centre; Learn2Reg data sets have one shape anyway."""
         image, labels = prepared.image, prepared.labels
+        if prepared.mask is not None:
+            labels = labels.masked_fill(prepared.mask < 0.5, IGNORED)
         if tuple(image.shape[1:]) == self.shape:
             return image, labels
         # It fills up with 0, which is the background of labels, but not the darkest value of every image.

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmreg_lightning.descent.unrolled import UnrolledStep
-from mmreg_lightning.functional.labels import one_hot
+from mmreg_lightning.functional.labels import IGNORED, one_hot
 from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.warp import warp
 
@@ -30,11 +31,16 @@ def mean_cosine(update: Tensor, target: Tensor) -> Tensor:
     return along.sum() / target.norm(dim=1).sum().clamp_min(EPS)
 
 
-def soft_dice(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of ``2 sum(a b) / (sum a^2 + sum b^2)`` over the channels of (B, L, I, J, K) that are not empty in both."""
+def soft_dice(a: Tensor, b: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean of ``2 sum(a b) / (sum a^2 + sum b^2)`` over the channels that are not empty in both.
+
+    Args:
+        a, b: (B, L, I, J, K) in [0, 1].
+        counted: (B, L) bool, channels to average over; None is all.
+    """
     overlap = 2 * (a * b).flatten(2).sum(2)
     size = (a.square() + b.square()).flatten(2).sum(2)
-    present = size > EPS
+    present = size > EPS if counted is None else (size > EPS) & counted
     return (overlap / size.clamp_min(EPS))[present].mean() if present.any() else a.new_ones(())
 
 
@@ -80,29 +86,45 @@ class WarpedLabelDiceLoss(DescentLoss):
 
     def __call__(self, steps: Sequence[UnrolledStep], targets: tuple[Tensor, Tensor]) -> Tensor:
         fixed, moving = targets
-        losses = [1 - soft_dice(fixed, warp(moving, step.displacement)) for step in steps]
+        losses = []
+        for step in steps:
+            maps = fixed, warp(moving, step.displacement)
+            losses.append(1 - soft_dice(*(maps if step.weight is None else (x * step.weight for x in maps))))
         return torch.stack(losses).mean() + _zero(steps)
 
 
-def organ_loss(logits: Tensor, labels: Tensor, ids: Sequence[int], stride: int) -> Tensor:
+def organ_loss(
+    logits: Tensor, labels: Tensor, ids: Sequence[int], stride: int, labelled: Tensor | None = None
+) -> Tensor:
     """The warm-up's loss: cross-entropy plus soft Dice of the first L latent classes against the L organs, a scalar.
 
     All further classes together stand for the background. Labels are averaged over feature voxels, so the target
-    of a voxel on an organ's border is a mixture.
+    of a voxel on an organ's border is a mixture. Voxels that are ``IGNORED`` do not count.
+
+    What is background in an image that lacks an organ's label may be that organ: there its class is one of those that
+    together stand for the background (marginal loss; Shi et al., Med. Image Anal. 70 (2021) 101979), and the organ's
+    Dice leaves the image out.
 
     Args:
         logits: (B, C, I / stride, J / stride, K / stride) with C > L.
         labels: (B, 1, I, J, K) integers.
         ids: label ids of the L organs, in the order of the channels.
         stride: image voxels to one voxel of the logits.
+        labelled: (B, L) bool, the organs that are labelled in each image; None is all.
     """
     organs = len(ids)
     target = pool(one_hot(labels, ids), stride)
-    background = 1 - target.sum(1, keepdim=True)
+    counted = 1 - pool((labels == IGNORED).float(), stride)
+    background = counted - target.sum(1, keepdim=True)
     log_p = logits.log_softmax(dim=1)
-    log_background = log_p[:, organs:].logsumexp(dim=1, keepdim=True)
+    if labelled is None or labelled.all():
+        log_background = log_p[:, organs:].logsumexp(dim=1, keepdim=True)
+    else:
+        known = F.pad(labelled, (0, log_p.shape[1] - organs)).view(*log_p.shape[:2], 1, 1, 1)
+        log_background = log_p.masked_fill(known, -torch.inf).logsumexp(dim=1, keepdim=True)
     cross_entropy = -(target * log_p[:, :organs]).sum(1, keepdim=True) - background * log_background
-    return cross_entropy.mean() + 1 - soft_dice(log_p[:, :organs].exp(), target)
+    dice = soft_dice(log_p[:, :organs].exp() * counted, target, labelled)
+    return cross_entropy.mean() / counted.mean().clamp_min(EPS) + 1 - dice
 
 
 def _supervised(steps: Sequence[UnrolledStep]) -> list[UnrolledStep]:

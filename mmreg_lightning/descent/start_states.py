@@ -7,7 +7,7 @@ import random
 from torch import Tensor
 
 from mmreg_lightning.descent.step import DescentStep
-from mmreg_lightning.descent.unrolled import descend
+from mmreg_lightning.descent.unrolled import Weights, descend
 from mmreg_lightning.errors import UserError
 
 
@@ -56,6 +56,7 @@ class StartStates:
         targets: tuple[Tensor, Tensor],
         carried: Tensor,
         generator: random.Random,
+        weights: Weights | None = None,
     ) -> Tensor:
         """The displacement to start from, (B, 3, I, J, K) in voxels, without gradient.
 
@@ -66,10 +67,11 @@ class StartStates:
             targets: fixed and moving target maps, (B, L, I, J, K) each.
             carried: (B, 3, I, J, K) in voxels, final displacement of the coarser pyramid level.
             generator: draws the number of steps.
+            weights: of fixed and moving maps; None is 1 everywhere.
         """
         if kind == "zero":
             return carried.new_zeros(carried.shape)
         if kind == "labels":
-            return descend(step, *targets, carried, generator.randint(1, self.max_label_steps))
+            return descend(step, *targets, carried, generator.randint(1, self.max_label_steps), weights)
         detached = (features[0].detach(), features[1].detach())
-        return descend(step, *detached, carried, generator.randint(0, self.max_own_steps))
+        return descend(step, *detached, carried, generator.randint(0, self.max_own_steps), weights)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from mmreg_lightning.functional.labels import IGNORED
+
 
 def dice_per_label(a: Tensor, b: Tensor, ids: Iterable[int]) -> dict[int, float]:
-    """Dice coefficient 2 |A and B| / (|A| + |B|) of each label.
+    """Dice coefficient 2 |A and B| / (|A| + |B|) of each label, over the voxels that neither map ignores.
 
     Args:
         a, b: label maps of one shape (any), integer.
@@ -26,12 +28,19 @@ def dice_per_label(a: Tensor, b: Tensor, ids: Iterable[int]) -> dict[int, float]
     if a.shape != b.shape:
         raise ValueError(f"label maps of different shapes {tuple(a.shape)} and {tuple(b.shape)}")
     labels = list(ids)
+    a, b = without_ignored(a, b)
     size = max([int(a.max()), int(b.max()), *labels]) + 1
     a, b = a.flatten().long(), b.flatten().long()
     both = torch.bincount(a[a == b], minlength=size)
     total = torch.bincount(a, minlength=size) + torch.bincount(b, minlength=size)
     dice = (2 * both.double() / total.double()).tolist()  # 0 / 0 is the NaN of a label in neither
     return {label: dice[label] for label in labels}
+
+
+def without_ignored(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two label maps of one shape, both of them background where one is ``IGNORED``."""
+    ignored = (a == IGNORED) | (b == IGNORED)
+    return (a.masked_fill(ignored, 0), b.masked_fill(ignored, 0)) if bool(ignored.any()) else (a, b)
 
 
 def mean_dice(dice: Mapping[int, float]) -> float:

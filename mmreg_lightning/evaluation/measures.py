@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mmreg_lightning.data.pair import Image, Pair
+from mmreg_lightning.evaluation.dice import without_ignored
 from mmreg_lightning.evaluation.learn2reg import learn2reg_measures
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.evaluation.surface import surface_distances
@@ -55,11 +56,11 @@ def evaluate(pair: Pair[Image], displacement: Tensor, label_names: Mapping[int, 
 
 
 def _surfaces(fixed: Volume, moving: Volume, displacement: Tensor) -> dict[str, float]:
-    warped = warp_volume(moving, displacement, fixed.grid, "nearest")
+    maps = without_ignored(fixed.data, warp_volume(moving, displacement, fixed.grid, "nearest").data)
     shared = sorted(set(fixed.label_ids) & set(moving.label_ids))
     spacing = fixed.grid.spacing.tolist()
-    millimetres = surface_distances(fixed.data, warped.data, shared, spacing).values()
-    voxels = surface_distances(fixed.data, warped.data, shared, (1, 1, 1)).values()
+    millimetres = surface_distances(*maps, shared, spacing).values()
+    voxels = surface_distances(*maps, shared, (1, 1, 1)).values()
     return {
         "hd95_mm": statistics.mean(d.hd95 for d in millimetres),
         "hd95_voxels": statistics.mean(d.hd95 for d in voxels),
@@ -69,7 +70,8 @@ def _surfaces(fixed: Volume, moving: Volume, displacement: Tensor) -> dict[str, 
 
 def _learn2reg(fixed: Volume, moving: Volume, displacement: Tensor) -> dict[str, float]:
     field = to_l2r(displacement, fixed.native, moving.native)
-    a, b = (volume.native.from_canonical(volume.data[0].cpu().numpy()) for volume in (fixed, moving))
+    # Learn2Reg ignores no voxels.
+    a, b = (volume.native.from_canonical(volume.data[0].clamp_min(0).cpu().numpy()) for volume in (fixed, moving))
     return learn2reg_measures(a, b, field)._asdict()
 
 

@@ -11,6 +11,8 @@ from scipy import ndimage
 from surface_distance import compute_robust_hausdorff, compute_surface_distances
 from torch import Tensor
 
+from mmreg_lightning.evaluation.dice import without_ignored
+
 
 class SurfaceDistances(NamedTuple):
     """``hd95``: the larger of both 95th percentiles; ``assd``: average symmetric distance; in the spacing's unit."""
@@ -76,7 +78,7 @@ def surface_errors(
     Returns:
         Surface voxels of both maps (N, 3), and distances in mm (N,); organs that are not in both maps are left out.
     """
-    a, b = fixed[0].cpu().numpy(), warped[0].cpu().numpy()
+    a, b = (labels[0].cpu().numpy() for labels in without_ignored(fixed, warped))
     places, distances = [np.zeros((0, 3), np.int64)], [np.zeros(0)]
     for label in np.intersect1d(a, b):
         if label:

@@ -13,6 +13,9 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.smooth import gaussian_smooth
 
+IGNORED = -1
+"""What a label map holds where nothing is known: such voxels count in no loss and in no measure of overlap."""
+
 
 @torch.no_grad()
 def one_hot(labels: Tensor, ids: Sequence[int], sigma: float = 0.0) -> Tensor:

@@ -47,8 +47,10 @@ class Volume:
 
     @property
     def label_ids(self) -> list[int]:
-        """Sorted ids of a label map, without the background 0."""
+        """Sorted ids of a label map, without the background 0 and ``IGNORED``."""
         flat = self.data.flatten()
+        if int(flat.min()) < 0:
+            flat = flat.clamp_min(0)
         # Counting is a hundred times faster than sorting, but needs memory for the largest id.
         found = torch.bincount(flat).nonzero()[:, 0] if int(flat.max()) < flat.numel() else flat.unique()
         return [i for i in found.tolist() if i != 0]

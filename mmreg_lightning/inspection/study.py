@@ -72,7 +72,7 @@ class Study:
         positive_int("subjects", self.subjects)
         positive_int("descent_pairs", self.descent_pairs)
         require_scikit_learn()
-        self.names = {i: name for i, name in self.learned.label_names.items() if i in dataset.label_names}
+        self.names = dataset.organs(self.learned.label_names.values())
 
     def run(self, families: Sequence[StudiedFamily], progress: Progress | None = None) -> tuple[Tables, dict[str, Any]]:
         """Measure all families on the same voxels, points and displacements.

@@ -184,8 +184,9 @@ class Result:
         with self.watch.stage("write"):
             write_image(self.moved.volume, out / "warped.nii.gz", like=fixed, dtype=moving.volume.stored)
             if self.moved.labels is not None and moving.labels is not None:
-                labels = out / "warped_labels.nii.gz"
-                write_image(self.moved.labels, labels, like=fixed, dtype=moving.labels.stored)
+                moved = self.moved.labels
+                moved = Volume(moved.data.clamp_min(0), moved.grid, moved.native)  # IGNORED is no label
+                write_image(moved, out / "warped_labels.nii.gz", like=fixed, dtype=moving.labels.stored)
             for kind in formats:
                 write_field(found.displacement, fixed, moving.volume, out, "displacement", kind)
             write_affine(found.initial, out / "affine.tfm")

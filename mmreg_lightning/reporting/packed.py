@@ -20,6 +20,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmreg_lightning.functional.labels import IGNORED
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
@@ -47,7 +48,7 @@ def pack_scene(
         focus: (3,) where the planes cross at first, mm from the centre along I, J, K.
         images: (I, J, K) in [0, 1] by the name of their volume, where 255 is 1.
         labels: (I, J, K) of any integers by the name of their volume; None is left out. The volumes hold indices of
-            the scene's ``labels``, the names of the organs; 0 is the background.
+            the scene's ``labels``, the names of the organs; 0 is the background, and what is ``IGNORED``.
         label_names: names of the label ids that have one; another id 7 is called "label 7".
 
     Raises:
@@ -61,7 +62,11 @@ def pack_scene(
         return resample_volume(Volume(volume[None].detach().cpu(), grid), shown, mode).data[0]
 
     arrays = {name: to_bytes(resampled(image, "linear")) for name, image in images.items()}
-    found = {name: resampled(ids, "nearest").numpy() for name, ids in labels.items() if ids is not None}
+    found = {
+        name: resampled(ids.masked_fill(ids == IGNORED, 0), "nearest").numpy()
+        for name, ids in labels.items()
+        if ids is not None
+    }
     ids = sorted({int(i) for volume in found.values() for i in np.unique(volume)} - {0})
     for name, volume in found.items():
         codes = np.where(volume == 0, 0, np.searchsorted(ids, volume) + 1)

@@ -86,7 +86,8 @@ def validation_picture(module: DescentModule, batch: Mapping[str, Tensor]) -> Pa
         batch: see ``ValidationPairs``.
     """
     fixed, moving = batch["fixed"][:1], batch["moving"][:1]
-    fixed_features, moving_features, coarse, u = module.register(fixed, moving, batch["inside"][:1])
+    moving_inside = batch["moving_inside"][:1] if "moving_inside" in batch else None
+    fixed_features, moving_features, coarse, u = module.register(fixed, moving, batch["inside"][:1], moving_inside)
     moving_labels = batch["moving_labels"][:1]
     warped_labels = warp(moving_labels.float(), u, mode="nearest").long()
     spacing = np.broadcast_to(np.asarray(module.hparams["spacing"], dtype=float), (3,)).tolist()

@@ -18,12 +18,13 @@ from mmreg_lightning.descent.losses import DescentLoss, mean_cosine, organ_loss
 from mmreg_lightning.descent.start_states import StartStates
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.targets import DescentTargets, paired_targets
-from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
+from mmreg_lightning.descent.unrolled import UnrolledStep, Weights, unrolled_descent
 from mmreg_lightning.errors import UserError, non_negative, positive_int
 from mmreg_lightning.evaluation.dice import mean_dice, mean_shared_dice, shared_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.features.learned import LearnedFeatures
-from mmreg_lightning.functional.resize import carried_displacement, pool_weight, pyramid, resize_displacement
+from mmreg_lightning.functional.labels import IGNORED
+from mmreg_lightning.functional.resize import carried_displacement, pool, pool_weight, pyramid, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.protocol import Solver
 
@@ -125,8 +126,8 @@ class DescentModule(pl.LightningModule):
         loss = fixed.new_zeros(())
         if warming or self.organ_weight:
             organs = 0.5 * (
-                organ_loss(fixed, batch["fixed_labels"], self.label_ids, stride)
-                + organ_loss(moving, batch["moving_labels"], self.label_ids, stride)
+                organ_loss(fixed, batch["fixed_labels"], self.label_ids, stride, batch.get("fixed_labelled"))
+                + organ_loss(moving, batch["moving_labels"], self.label_ids, stride, batch.get("moving_labelled"))
             )
             self.log("train/organ_loss", organs, prog_bar=True)
             loss = loss + (1.0 if warming else self.organ_weight) * organs
@@ -138,7 +139,8 @@ class DescentModule(pl.LightningModule):
                 features = (self.features.activate(fixed), self.features.activate(moving))
                 # Of the step alone, so that a resumed run draws what one that was never stopped does.
                 drawing = random.Random(f"{self._seed} {self.global_step} {batch_idx} {self.global_rank}")
-                descent, cosine = self._descent_loss(features, targets, drawing)
+                weights = _weights(batch, stride)
+                descent, cosine = self._descent_loss(features, targets, weights, drawing)
             self.log("train/descent_loss", descent, prog_bar=True)
             self.log("train/cosine", cosine, prog_bar=True)
             loss = loss + self.descent_weight * descent
@@ -146,34 +148,44 @@ class DescentModule(pl.LightningModule):
         return loss
 
     def _descent_loss(
-        self, features: tuple[Tensor, Tensor], targets: tuple[Tensor, Tensor], drawing: random.Random
+        self,
+        features: tuple[Tensor, Tensor],
+        targets: tuple[Tensor, Tensor],
+        weights: Weights | None,
+        drawing: random.Random,
     ) -> tuple[Tensor, Tensor]:
         """Loss and mean cosine over all pyramid levels, each started where its start state says."""
         kind = self.start_states.draw(drawing)
         losses, cosines = [], []
         carried: Tensor | None = None
-        for f, m, *level in pyramid((*features, *targets), self.levels):
+        for f, m, *level in pyramid((*features, *targets, *(weights or ())), self.levels):
             level_targets = (level[0], level[1])
+            trust = None if weights is None else (level[2], level[3])
             carried = carried_displacement(carried, f)
-            start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, drawing)
-            steps = unrolled_descent(self.step, f, m, *level_targets, start, self.unrolled_steps)
+            start = self.start_states.start(kind, self.step, (f, m), level_targets, carried, drawing, trust)
+            steps = unrolled_descent(self.step, f, m, *level_targets, start, self.unrolled_steps, trust)
             losses.append(self.loss(steps, level_targets))
             cosines.append(_average_cosine(steps))
             carried = steps[-1].displacement.detach()
         return torch.stack(losses).mean(), torch.stack(cosines).mean()
 
     @torch.no_grad()
-    def register(self, fixed: Tensor, moving: Tensor, inside: Tensor) -> ModuleRegistration:
+    def register(
+        self, fixed: Tensor, moving: Tensor, inside: Tensor, moving_inside: Tensor | None = None
+    ) -> ModuleRegistration:
         """Register prepared images with the module's own features and solver, as ``register_pair`` does.
 
         Args:
             fixed, moving: (B, 1, I, J, K) on one working grid.
-            inside: (B, 1, I, J, K), 1 where both images are seen and 0 elsewhere.
+            inside: (B, 1, I, J, K), 1 where both images are seen and the fixed mask is set, 0 elsewhere.
+            moving_inside: (B, 1, I, J, K), the moving image's mask; None where it has none.
         """
+        stride = self.features.stride
         f, m = self.features(fixed, self.modalities[0]), self.features(moving, self.modalities[1])
         # Displacements of tens of voxels need more than the eight bits of a bfloat16.
         with torch.autocast(self.device.type, enabled=False):
-            u = self.solver(f, m, weight=pool_weight(inside, self.features.stride))
+            moving_weight = None if moving_inside is None else pool_weight(moving_inside, stride)
+            u = self.solver(f, m, weight=pool_weight(inside, stride), moving_weight=moving_weight)
             return ModuleRegistration(f, m, u, resize_displacement(u, fixed.shape[2:]))
 
     def on_validation_epoch_start(self) -> None:
@@ -183,7 +195,9 @@ class DescentModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Register a whole pair; log Dice, folds and the agreement of the descent."""
         fixed_labels, moving_labels = batch["fixed_labels"], batch["moving_labels"]
-        f, m, _, displacement = self.register(batch["fixed"], batch["moving"], batch["inside"])
+        f, m, _, displacement = self.register(
+            batch["fixed"], batch["moving"], batch["inside"], batch.get("moving_inside")
+        )
         with torch.autocast(self.device.type, enabled=False):
             warped = warp(moving_labels.float(), displacement, mode="nearest").long()
             targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
@@ -248,6 +262,14 @@ def learning_rate_share(progress: float, rise: float = 0.05) -> float:
     if progress < rise:
         return 0.04 + 0.96 * progress / rise
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - rise) / (1 - rise))))
+
+
+def _weights(batch: Mapping[str, Tensor], stride: int) -> Weights | None:
+    """Where the labels of both images say something, on the feature grid; None where they do everywhere."""
+    known = [(batch[f"{role}_labels"] != IGNORED).float() for role in ("fixed", "moving")]
+    if all(bool(x.all()) for x in known):
+        return None
+    return pool(known[0], stride), pool(known[1], stride)
 
 
 def _average_cosine(steps: Sequence[UnrolledStep]) -> Tensor:

@@ -34,7 +34,7 @@ from mmreg_lightning.training.sweep.record import (
     write_failure,
     write_record,
 )
-from mmreg_lightning.training.tracking.description import OrganTable, describe, summarise
+from mmreg_lightning.training.tracking.description import OrganTable, describe, describe_data, summarise
 from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
 from mmreg_lightning.training.tracking.tracked_run import identified, tracking
 
@@ -113,6 +113,7 @@ def train(config: DictConfig) -> dict[str, float]:
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
+        describe_data(runs, data)
         threads = torch.get_num_threads()
         # Threads wait for each other: one that shares its processor with a loading process holds up all.
         torch.set_num_threads(max(1, threads - data.num_workers))

@@ -82,6 +82,14 @@ def test_a_folder_that_cannot_be_made(call):
     assert err.startswith("error: hydra.run.dir: cannot write /proc/nope") and err.count("\n") == 1
 
 
+def test_says_at_its_start_what_it_learns_from(call):
+    code, out, _ = call("trainer.max_steps=1", "data.samples_per_epoch=1", "data.organs=[liver,spleen]")
+    assert code == 0
+    assert "data set PhantomMRCT\n  train 3 MR of 3 subjects, 3 CT of 3 subjects; paired across subjects\n" in out
+    assert "  labelled in every training image: liver, spleen\n" in out
+    assert "  left out: 4 training images of subjects that validate or test\n" in out
+
+
 def test_interrupt_is_code_130(call, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -89,6 +89,7 @@ def test_offline_run_holds_config_metrics_table_and_pictures(phantom, cache_dir,
     assert config["features"]["width"] == 4
     assert config["command"].startswith("mmreg-train data.spacing=12 features=cnn ")
     assert config["metrics"]["val/folds_percent"] == {"unit": "%", "goal": "minimize"}
+    assert config["data_facts"]["splits"]["train"]["MR"] == {"images": 3, "subjects": 3}
     assert config["git"] is None or re.fullmatch("[0-9a-f]{40}", config["git"]["commit"])
     assert len(history["train/loss"]) == 2
     assert summary["val/dice_best"] == pytest.approx(max(history["val/dice"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import nibabel as nib
@@ -11,8 +12,10 @@ import torch
 
 from mmreg_lightning.data import cache as module
 from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.labelling import Labelling
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.labels import IGNORED
 
 WINDOW = {"kind": "window", "low": 0.0, "high": 100.0}
 
@@ -63,7 +66,7 @@ def test_second_call_does_not_touch_the_source(cache, write, monkeypatch):
         raise AssertionError(f"{path} was read again")
 
     monkeypatch.setattr(module, "read_image", forbidden)
-    monkeypatch.setattr(module, "read_labels", forbidden)
+    monkeypatch.setattr(ImageFiles, "label_map", forbidden)
     again = PreprocessingCache(cache.folder, 2.0, {"CT": WINDOW}, [1, 2]).image(record)
     assert torch.equal(first.image, again.image) and torch.equal(first.labels, again.labels)
 
@@ -96,6 +99,45 @@ def test_other_settings_are_other_files(cache, write, other):
     arguments = {"spacing": 2.0, "recipes": {"CT": WINDOW}, "label_ids": [1, 2], **other}
     PreprocessingCache(cache.folder, **arguments).image(record)
     assert len(files(cache)) == len(before) + 3  # image, labels, field of view
+
+
+def test_labels_are_those_of_the_data_set_and_other_ones_are_other_files(cache, write):
+    record = write(label=13)
+    kept = []
+    for own in (1, 2, IGNORED):
+        labelling = Labelling(((13, own),), (), "Demo_dataset.json")
+        kept.append(cache.image(dataclasses.replace(record, labelling=labelling)).labels.unique().tolist())
+    assert kept == [[0, 1], [0, 2], [IGNORED, 0]]
+
+
+def test_undeclared_id_is_named_with_what_to_do(cache, write):
+    record = dataclasses.replace(write(label=9), labelling=Labelling(((1, 1),), (1,), "Demo_dataset.json"))
+    with pytest.raises(UserError, match=r"_labels.nii.gz: label ids \[9\] are not declared in Demo.*data.organs"):
+        cache.image(record)
+
+
+def write_mask(record, side=8):
+    mask = np.zeros((side,) * 3, np.uint8)
+    mask[:4] = 3  # any value but 0 is inside
+    path = record.image.with_name("mask.nii.gz")
+    nib.save(nib.Nifti1Image(mask, nib.load(record.image).affine), path)
+    return dataclasses.replace(record, mask=path)
+
+
+def test_mask_lies_on_the_working_grid(cache, write):
+    record = write()
+    assert cache.image(record).mask is None
+    masked = cache.image(write_mask(record))
+    expected = torch.zeros(1, 8, 8, 8)
+    expected[:, :4] = 1
+    assert torch.equal(masked.mask, expected)
+    assert torch.equal(masked.inside, torch.ones(1, 8, 8, 8))
+    assert torch.equal(masked.image, cache.image(record).image)
+
+
+def test_mask_of_another_size(cache, write):
+    with pytest.raises(UserError, match="mask.nii.gz .* is not on the same grid as"):
+        cache.image(write_mask(write(), side=9))
 
 
 def test_image_without_labels_is_all_background(cache, write):

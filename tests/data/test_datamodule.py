@@ -119,11 +119,102 @@ def test_pair_in_the_wrong_direction(make, edited):
         make(edited(swap))
 
 
-def test_training_image_without_labels(make, edited):
+def test_training_images_without_labels_are_left_out(make, edited):
     root = edited(lambda content: None)
     (root / "labelsTr" / "PhantomMRCT_0002_0001.nii.gz").unlink()
-    with pytest.raises(UserError, match="0002_0001.nii.gz: a training image without labels"):
+    data = make(root, pairing="both")
+    assert sorted((r.subject, r.modality) for r in data.dataset.train if r.subject == "0002") == [("0002", "MR")]
+    assert len(data.dataset.train) == 5
+    assert [p.name for p in data.dataset.pairs["train"]] == ["0001_to_0001", "0003_to_0003"]
+    assert data.left_out == {"of subjects that validate or test": 4, "without labels": 1}
+    data.prepare_data()
+
+
+def test_no_training_image_with_labels(make, edited):
+    root = edited(lambda content: None)
+    for subject in ("0001", "0002", "0003"):
+        for path in (root / "labelsTr").glob(f"*_{subject}_*.nii.gz"):
+            path.unlink()
+    with pytest.raises(UserError, match="dataset.json: none of the 6 training images has labels"):
+        make(root)
+
+
+def relabelled(root, name, change):
+    """Changes a label map of a copy."""
+    path = root / "labelsTr" / f"PhantomMRCT_{name}.nii.gz"
+    image = nib.load(path)
+    array = change(np.asarray(image.dataobj).copy())
+    path.unlink()  # the copy may be a link to the original
+    nib.save(nib.Nifti1Image(array.astype(np.uint8), image.affine), path)
+
+
+def with_stranger(labels):
+    labels[:2] = 99
+    return labels
+
+
+def test_undeclared_ids_are_named(make, edited):
+    root = edited(lambda content: None)
+    relabelled(root, "0002_0001", with_stranger)
+    with pytest.raises(UserError, match=r"0002_0001.nii.gz: label ids \[99\] are not declared in .*data.organs"):
         make(root).prepare_data()
+
+
+def test_undeclared_ids_are_background_where_organs_are_chosen(make, edited, caplog):
+    root = edited(lambda content: None)
+    relabelled(root, "0002_0001", with_stranger)
+    data = make(root, organs=["liver", "spleen"])
+    data.prepare_data()
+    assert caplog.text.count("label ids [99] are neither declared") == 1
+    record = next(r for r in data.dataset.train if (r.subject, r.modality) == ("0002", "CT"))
+    assert 99 not in data.cache.image(record).labels
+
+
+def test_images_without_a_label_of_the_chosen_organs_are_left_out(make, edited):
+    def few(content):
+        content["training"] = [{"image": "imagesTr/PhantomMRCT_0001_0001.nii.gz", "labelled": ["liver"]}]
+
+    data = make(edited(few), organs=["spleen"])
+    assert data.left_out == {"with none of the organs labelled": 1}
+    assert len(data.dataset.train) == 5
+
+
+def test_a_modality_that_never_shows_an_organ_is_named(make, edited, caplog):
+    root = edited(lambda content: None)
+    for subject in ("0001", "0002", "0003", "0004"):
+        relabelled(root, f"{subject}_0001", lambda labels: np.where(labels == 13, 0, labels))
+    make(root).prepare_data()
+    assert "lungs is said to be labelled in 3 training images of CT, but none shows it" in caplog.text
+    caplog.clear()
+    path = next(root.glob("*_dataset.json"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["labels"]["1"]["13"]
+    path.write_text(json.dumps(content))
+    data = make(root)
+    data.prepare_data()
+    assert not caplog.text
+    assert (data.labelled_images(13, "MR"), data.labelled_images(13, "CT")) == (3, 0)
+
+
+def test_masks_say_where_a_validation_looks(make, edited):
+    plain = make()
+    plain.setup()
+    (before,) = plain.val_dataloader()
+    root = edited(lambda content: None)
+    (root / "masksTr").mkdir()
+    for modality, axis in (("0000", 0), ("0001", 1)):
+        image = nib.load(root / "imagesTr" / f"PhantomMRCT_0004_{modality}.nii.gz")
+        mask = np.zeros(image.shape, np.uint8)
+        mask[(slice(None),) * axis + (slice(4, 20),)] = 1
+        nib.save(nib.Nifti1Image(mask, image.affine), root / "masksTr" / f"PhantomMRCT_0004_{modality}.nii.gz")
+    data = make(root)
+    data.setup()
+    (after,) = data.val_dataloader()
+    assert "moving_inside" not in before and torch.equal(after["fixed"], before["fixed"])
+    for key, axis in (("inside", 2), ("moving_inside", 3)):
+        per_slice = after[key].amax(dim=[d for d in range(5) if d != axis])
+        assert 15 <= per_slice.sum() <= 17 and per_slice[0] == 0
+    assert torch.equal(after["inside"], before["inside"] * (after["inside"] > 0))
 
 
 def test_validation_pair_without_common_organ(make, edited):

@@ -197,9 +197,87 @@ def test_labels_of_each_modality(folder, labels, expected):
     assert folder.read().label_names == expected
 
 
-def test_modalities_that_contradict_each_other(folder):
-    folder.content["labels"] = {"0": {"1": "liver"}, "1": {"1": "spleen"}}
-    folder.fails("label id 1 is 'liver' in one modality, 'spleen' in another")
+def test_organs_are_matched_by_name(folder):
+    folder.content["labels"] = {"0": {"1": "liver", "3": "kidney"}, "1": {"1": "spleen", "13": "kidney"}}
+    dataset = folder.read()
+    assert dataset.label_names == {1: "liver", 3: "kidney", 14: "spleen"}
+    assert dataset.pairs["val"][0].moving.labelling.ids == ((1, 14), (13, 3))
+    assert dataset.organs(["kidney", "tail", "liver"]) == {3: "kidney", 1: "liver"}
+
+
+def test_labels_as_nnunet_writes_them(folder):
+    folder.content["labels"] = {"background": 0, "liver": 1, "spleen": 2}
+    assert folder.read().label_names == {1: "liver", 2: "spleen"}
+
+
+def test_one_number_at_two_sites_is_two_subjects(folder):
+    def pair(site, number):
+        paths = [folder.root / "imagesTr" / f"Site{site}_{number}_{m:04d}.nii.gz" for m in (0, 1)]
+        for path in paths:
+            path.touch()
+        return dict(zip(("fixed", "moving"), (f"imagesTr/{path.name}" for path in paths), strict=True))
+
+    folder.content["training_paired_images"] = [pair("A", "003"), pair("B", "004")]
+    folder.content["registration_val"] = [pair("B", "003")]
+    folder.content["registration_test"] = []
+    dataset = folder.read()
+    assert {r.subject for r in dataset.train} == {"SiteA_003", "SiteB_004"}
+    assert dataset.pairs["val"][0].name == "SiteB_003_to_SiteB_003"
+
+
+def test_held_out_images_are_known(folder):
+    folder.content["training"] = [folder.image("0003", 0), folder.image("0005", 0)]
+    dataset = folder.read()
+    assert named(dataset.held_out) == [("0003", "MR")]
+
+
+@pytest.mark.parametrize("where", ["training", "training_unpaired_images", "training_paired_images"])
+def test_labelled_organs_of_an_entry(folder, where):
+    entry = {"image": folder.image("0001", 1), "labelled": ["spleen"]}
+    if where == "training_paired_images":
+        folder.content[where][0]["moving"] = entry
+    else:
+        folder.content[where] = [entry]  # listed among the pairs, too, which do not say
+    dataset = folder.read()
+    known = {(r.subject, r.modality): r.labelling.labelled for r in dataset.train}
+    assert known[("0001", "CT")] == (2,)
+    assert known[("0001", "MR")] == known[("0002", "CT")] == (1, 2)
+    assert dataset.pairs["train"][0].moving.labelling.labelled == (2,)
+
+
+def test_labelled_said_in_two_ways(folder):
+    image = folder.image("0005", 1)
+    folder.content["training"] = [{"image": image, "labelled": [name]} for name in ("liver", "spleen")]
+    folder.fails(r"is listed twice, with labelled=\['liver'\] and labelled=\['spleen'\]")
+
+
+@pytest.mark.parametrize(
+    ("labelled", "match"),
+    [
+        ("liver", "labelled='liver' must be a list of organ names"),
+        (["tail"], r"names \['tail'\], which .* declare for CT"),
+    ],
+)
+def test_labelled_that_cannot_be_used(folder, labelled, match):
+    folder.content["training"] = [{"image": folder.image("0001", 1), "labelled": labelled}]
+    folder.fails(match)
+
+
+def test_labelled_organs_of_each_modality(folder):
+    folder.content["labels"] = {"0": {"1": "liver"}, "1": ORGANS}
+    dataset = folder.read()
+    assert [r.labelling.labelled for r in dataset.pairs["train"][0]] == [(1,), (1, 2)]
+
+
+CHECKPOINT = {1: "liver", 5: "spleen"}
+
+
+def test_a_checkpoint_fits_by_the_names_of_its_organs(folder):
+    dataset = folder.read()
+    dataset.check_fits("a.ckpt", ["MR", "CT"], CHECKPOINT)
+    assert dataset.organs(CHECKPOINT.values()) == {1: "liver", 2: "spleen"}
+    with pytest.raises(UserError, match="declares none of the labels of checkpoint a.ckpt"):
+        dataset.check_fits("a.ckpt", ["MR", "CT"], {1: "tail"})
 
 
 @pytest.mark.parametrize("key", ["name", "modality"])
@@ -213,7 +291,7 @@ def test_missing_key(folder, key):
     [
         ("modality", ["MR", "CT"]),
         ("modality", {"MR": 0}),
-        ("labels", {"liver": 1}),
+        ("labels", {"liver": "red"}),
         ("registration_val", ["0003"]),
         ("training_unpaired_images", 7),
     ],
@@ -275,8 +353,7 @@ def test_a_checkpoint_for_these_data_is_accepted(phantom):
     [
         (["MR", "US"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register US to MR"),
         (["CT", "MR"], None, "registers CT to MR, but checkpoint a.ckpt was trained to register MR to CT"),
-        (["MR", "CT"], {2: "tail", 3: "fin"}, "label 2 is '.*', but 'tail' in checkpoint a.ckpt"),
-        (["MR", "CT"], {99: "tail"}, "declares none of the labels"),
+        (["MR", "CT"], {2: "tail", 3: "fin"}, "declares none of the labels"),
     ],
 )
 def test_a_checkpoint_for_other_data_is_refused(phantom, modalities, labels, match):

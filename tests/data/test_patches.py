@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 
 from mmreg_lightning.data.augmentation import build_augmentation
 from mmreg_lightning.data.cache import PreprocessingCache
+from mmreg_lightning.data.labelling import Labelling
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.patches import PairedPatches
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.labels import IGNORED
 
 RECIPES = {
     "MR": {"kind": "percentile", "low": 1.0, "high": 99.0},
@@ -64,6 +66,31 @@ def test_both_images_are_cut_at_the_same_place(make):
         item = patches[0]
         assert torch.equal(item["fixed_labels"], item["moving_labels"])
         assert not torch.equal(item["fixed"], item["moving"])
+
+
+def test_labelled_organs_of_each_image(make, dataset):
+    item = make("intra", ids=[1, 5, 6])[0]
+    assert item["fixed_labelled"].tolist() == item["moving_labelled"].tolist() == [True] * 3
+    some = Labelling(((1, 1), (6, 6)), (6, 1), "x.json", strict=False)
+    few = dataset.map_files(lambda f: f if f.modality == "MR" else dataclasses.replace(f, labelling=some))
+    item = make("intra", ids=[1, 5, 6], data=few)[0]
+    assert item["fixed_labelled"].tolist() == [True] * 3
+    assert item["moving_labelled"].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_labels_outside_the_mask_are_ignored(make, cache, augmented):
+    augmentation = build_augmentation(elastic=5.0, flip=[0]) if augmented else None
+    patches = make("intra", patch_size=None, augmentation=augmentation)
+    prepared = cache.image(patches.fixed[0])
+    mask = torch.ones_like(prepared.image)
+    mask[..., 16:] = 0
+    image, labels = patches._placed(dataclasses.replace(prepared, mask=mask))
+    assert (labels[..., 16:] == IGNORED).all()
+    assert torch.equal(labels[..., :16], prepared.labels[..., :16]) and torch.equal(image, prepared.image)
+    cut = patches._cut((image, labels), (0, 0, 0))[1]
+    assert 0.2 < (cut == IGNORED).float().mean() < 0.8
+    assert set(cut.unique().tolist()) <= {IGNORED, 0, *IDS}
 
 
 def test_each_image_is_augmented_on_its_own(make):

@@ -20,6 +20,8 @@ from mmreg_lightning.descent.regularisers import GaussianRegulariser
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.targets import OneHotTargets, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, unrolled_descent
+from mmreg_lightning.functional.labels import IGNORED, one_hot
+from mmreg_lightning.functional.resize import pool
 
 NONE = (torch.empty(0), torch.empty(0))  # target maps, which only the Dice loss reads
 
@@ -114,6 +116,74 @@ def test_organ_loss_of_uniform_logits():
     dice = 2 * (n / 8 * 0.25) / (n * 0.25**2 + n / 8)
     loss = organ_loss(torch.zeros(1, 4, 16, 16, 16), labels, [1], stride=1)
     assert loss.item() == pytest.approx(cross_entropy + 1 - dice, rel=1e-4)
+
+
+def random_batch():
+    """Logits (2, 5, 8, 8, 8), and label maps with the organs 1 and 2."""
+    labels = torch.zeros(2, 1, 16, 16, 16, dtype=torch.long)
+    labels[:, :, 2:7], labels[:, :, 9:14] = 1, 2
+    return torch.randn(2, 5, 8, 8, 8), labels
+
+
+def test_organ_loss_of_a_fully_labelled_batch_is_the_same_to_the_bit():
+    logits, labels = random_batch()
+    target = pool(one_hot(labels, [1, 2]), 2)
+    log_p = logits.log_softmax(1)
+    background = 1 - target.sum(1, keepdim=True)
+    entropy = -(target * log_p[:, :2]).sum(1, keepdim=True) - background * log_p[:, 2:].logsumexp(1, keepdim=True)
+    expected = entropy.mean() + 1 - soft_dice(log_p[:, :2].exp(), target)
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    for labelled in (None, everything):
+        assert torch.equal(organ_loss(logits, labels, [1, 2], 2, labelled), expected)
+
+
+def test_background_may_be_an_organ_that_is_not_labelled():
+    # C = 4 and two organs: the background of an image without organ 2 is 3/4 of uniform logits, else 2/4.
+    labels, _ = cubes()
+    n, organ = 16**3, 16**3 / 8
+    dice = 2 * (organ * 0.25) / (n * 0.25**2 + organ)
+    for known, share, mean in ((False, 0.75, dice), (True, 0.5, dice / 2)):  # an absent organ has Dice 0
+        labelled = torch.tensor([[True, known]])
+        loss = organ_loss(torch.zeros(1, 4, 16, 16, 16), labels, [1, 2], 1, labelled)
+        entropy = -(math.log(0.25) / 8 + 7 * math.log(share) / 8)
+        assert loss.item() == pytest.approx(entropy + 1 - mean, rel=1e-4)
+
+
+def test_each_image_of_a_batch_has_its_own_labelled_organs():
+    logits, labels = random_batch()
+    labels[1][labels[1] == 2] = 0
+    logits.requires_grad_()
+    organ_loss(logits, labels, [1, 2], 2, torch.tensor([[True, True], [True, False]])).backward()
+    where = pool((labels == 0).float(), 2)[:, 0] == 1
+    # Towards organ 2 in background: away from it where it is labelled, as towards any background where it is not.
+    assert (logits.grad[0, 1][where[0]] > 0).all()
+    assert (logits.grad[1, 1][where[1]] < 0).all()
+
+
+def test_ignored_voxels_teach_nothing():
+    logits, labels = random_batch()
+    labels[:, :, 8:] = IGNORED
+    logits.requires_grad_()
+    loss = organ_loss(logits, labels, [1], 2)
+    loss.backward()
+    assert logits.grad[:, :, 4:].abs().max() == 0
+    assert loss.item() == pytest.approx(organ_loss(logits[:, :, :4], labels[:, :, :8], [1], 2).item(), rel=1e-5)
+
+
+def test_a_map_that_is_ignored_everywhere_has_a_finite_loss():
+    loss = organ_loss(torch.randn(1, 3, 4, 4, 4), torch.full((1, 1, 8, 8, 8), IGNORED), [1], 2)
+    assert torch.isfinite(loss)
+
+
+def test_warped_label_dice_counts_by_weight():
+    fixed, moving = torch.zeros(2, 1, 1, 8, 8, 8)
+    fixed[:, :, :4], moving[:, :, :4] = 1, 1
+    moving[:, :, 6:] = 1  # nothing there in the fixed image, but nobody knows
+    still, weight = torch.zeros(1, 3, 8, 8, 8), torch.ones(1, 1, 8, 8, 8)
+    weight[:, :, 6:] = 0
+    loss = WarpedLabelDiceLoss()
+    assert loss([UnrolledStep(still, still, still, weight)], (fixed, moving)) == 0
+    assert loss([UnrolledStep(still, still, still)], (fixed, moving)) > 0
 
 
 def test_organ_loss_asks_for_mixtures_on_coarse_borders():

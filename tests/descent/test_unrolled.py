@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmreg_lightning.descent.regularisers import GaussianRegulariser
+from mmreg_lightning.descent.regularisers import GaussianRegulariser, NoRegulariser
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.unrolled import descend, unrolled_descent
 
@@ -32,6 +32,28 @@ def test_descend_ends_where_the_unrolled_steps_end(maps):
     assert not end.requires_grad
     assert torch.equal(end, unrolled_descent(step, *features, *maps[2:], start, 3)[-1].displacement)
     assert descend(step, *features, start, 0) is start
+
+
+def test_weights_of_one_change_nothing(maps):
+    step, start, ones = DescentStep(GaussianRegulariser()), torch.zeros(1, 3, 8, 8, 8), torch.ones(1, 1, 8, 8, 8)
+    plain, weighted = (unrolled_descent(step, *maps, start, 2, weights) for weights in (None, (ones, ones)))
+    for a, b in zip(plain, weighted, strict=True):
+        torch.testing.assert_close(a[:3], b[:3])
+    torch.testing.assert_close(
+        descend(step, *maps[:2], start, 2), descend(step, *maps[:2], start, 2, weights=(ones, ones))
+    )
+
+
+@pytest.mark.parametrize("masked", ["fixed", "moving"])
+def test_what_lies_outside_a_mask_moves_nothing_and_does_not_count(maps, masked):
+    step, start, ones = DescentStep(NoRegulariser()), torch.zeros(1, 3, 8, 8, 8), torch.ones(1, 1, 8, 8, 8)
+    half = ones.clone()
+    half[:, :, 4:] = 0
+    weights = (half, ones) if masked == "fixed" else (ones, half)
+    steps = unrolled_descent(step, *maps, start, 1, weights)
+    for tensor in steps[0][:3]:
+        assert tensor[:, :, 4:].abs().max() == 0 and tensor[:, :, :4].abs().max() > 0
+    assert descend(step, *maps[:2], start, 1, weights)[:, :, 4:].abs().max() == 0
 
 
 def test_gradient_reaches_the_features_through_all_steps():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmreg_lightning.evaluation.dice import dice_per_label, mean_dice
+from mmreg_lightning.functional.labels import IGNORED
 
 
 def test_dice_of_hand_made_maps() -> None:
@@ -22,6 +23,13 @@ def test_absent_labels() -> None:
     assert dice[1] == dice[2] == 0
     assert math.isnan(dice[99])
     assert mean_dice(dice) == 0
+
+
+def test_ignored_voxels_of_either_map_do_not_count() -> None:
+    a = torch.tensor([1, 1, 1, 0, IGNORED])
+    b = torch.tensor([1, IGNORED, 0, 0, 1])
+    assert dice_per_label(a, b, [1]) == {1: pytest.approx(2 / 3)}  # one voxel of two and of one
+    assert math.isnan(dice_per_label(torch.full((2,), IGNORED), torch.tensor([1, 1]), [1])[1])
 
 
 def test_mean_leaves_out_nan() -> None:

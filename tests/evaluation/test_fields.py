@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from mmreg_lightning.cli.evaluate import main
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.evaluation.fields import case_names, field_names
+from mmreg_lightning.evaluation.fields import case_names, evaluate_fields, field_names
 from mmreg_lightning.evaluation.measures import evaluate
 from mmreg_lightning.io.images import read_image
 from mmreg_lightning.io.itk_fields import write_itk_field
@@ -54,6 +56,33 @@ def call(phantom, tmp_path, capsys):
 def table(folder):
     with open(folder / "metrics.csv", encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def with_other_ids(phantom, out):
+    """A copy whose CT label maps and description have other ids for the same organs."""
+    root = shutil.copytree(phantom, out)
+    path = next(root.glob("*_dataset.json"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["labels"]["1"] = {str((int(i) + 20) * (i != "0")): n for i, n in content["labels"]["1"].items()}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for file in (root / "labelsTr").glob("*_0001.nii.gz"):
+        image = nib.load(file)
+        array = np.asarray(image.dataobj)
+        file.unlink()  # the copy may be a link to the original
+        nib.save(nib.Nifti1Image(np.where(array == 0, 0, array + 20).astype(np.uint8), image.affine), file)
+    return root
+
+
+def test_organs_are_matched_by_name(pairs, phantom, tmp_path):
+    (tmp_path / "fields").mkdir()
+    for pair in pairs:
+        fixed, moving = read_image(pair.fixed.image), read_image(pair.moving.image)
+        name = f"disp_{pair.fixed.subject}_{pair.moving.subject}.npz"
+        write_l2r_field(displacement(fixed), fixed.native, moving.native, tmp_path / "fields" / name)
+    roots = {"own": phantom, "other": with_other_ids(phantom, tmp_path / "copy")}
+    found = {key: evaluate_fields(root, tmp_path / "fields", tmp_path / key) for key, root in roots.items()}
+    assert found["own"]["measures"] == found["other"]["measures"]
+    assert found["own"]["measures"]["dice_liver"]["mean"] > 0
 
 
 def test_every_form_of_a_field_gets_the_same_scores(call, pairs, phantom, tmp_path):

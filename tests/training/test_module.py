@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,7 +19,10 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.data.datamodule import RegistrationDataModule
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.functional.labels import IGNORED
+from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.training.module import DescentModule, learning_rate_share
 
 SHRUNK = {
@@ -172,6 +179,59 @@ def test_one_pair_can_be_learned_by_heart(warmup, tmp_path):
     assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
 
 
+ALL = torch.ones(2, dtype=torch.bool)
+
+
+@pytest.fixture
+def step_loss(monkeypatch):
+    """The loss of a training step on one pair, some entries of it changed."""
+
+    def loss(module, **changes):
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        monkeypatch.setattr(type(module), "global_rank", 0)
+        module.warmup_steps = 0
+        batch = {key: value[None] for key, value in {**pair(), **changes}.items()}
+        return module.training_step(batch, 0).detach()
+
+    return loss
+
+
+def test_a_fully_labelled_pair_has_the_same_loss_to_the_bit(step_loss):
+    module = build("training=warmup", "training.organ_weight=0.5")
+    plain = step_loss(module)
+    assert torch.equal(step_loss(module, fixed_labelled=ALL, moving_labelled=ALL), plain)
+    assert not torch.equal(step_loss(module, fixed_labelled=ALL, moving_labelled=torch.tensor([True, False])), plain)
+
+
+def test_labels_outside_a_mask_count_in_no_loss(step_loss):
+    module = build("training=paper", "descent.levels=[1]")
+    everything = torch.full_like(pair()["fixed_labels"], IGNORED)
+    for role in ("fixed", "moving"):
+        assert step_loss(module, **{f"{role}_labels": everything}) == 0
+    half = pair()["fixed_labels"].clone()
+    half[..., 8:] = IGNORED
+    loss = step_loss(module, fixed_labels=half)
+    assert torch.isfinite(loss) and not torch.equal(loss, step_loss(module))
+
+
+def test_masks_reach_the_solver(monkeypatch):
+    module = build()
+    seen = {}
+
+    def solver(fixed, moving, weight=None, moving_weight=None):
+        seen.update(weight=weight, moving_weight=moving_weight)
+        return torch.zeros(1, 3, *fixed.shape[2:])
+
+    monkeypatch.setattr(module, "solver", solver)
+    image, inside = pair()["fixed"][None], torch.ones(1, 1, 16, 16, 16)
+    module.register(image, image, inside)
+    assert seen == {"weight": None, "moving_weight": None}
+    inside[..., 8:] = 0
+    module.register(image, image, inside, inside.flip(-1))
+    assert seen["weight"][..., 4:].max() == 0 and seen["weight"][..., :4].min() == 1
+    assert seen["moving_weight"][..., :4].max() == 0 and seen["moving_weight"][..., 4:].min() == 1
+
+
 def test_validation_metrics(tmp_path):
     trainer, _ = fit(build(), 1, tmp_path, validate=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -283,3 +343,81 @@ def test_sigmoid_features_cannot_learn_from_organ_labels():
     with pytest.raises(UserError, match="features.bound=sigmoid"):
         build("features.bound=sigmoid", "training=warmup")
     assert build("features.bound=sigmoid", "training=paper").features.bound == "sigmoid"
+
+
+UNLABELLED = ("liver", "lungs")
+
+
+def without_ct_labels(phantom, root):
+    """A copy whose CTs have no labels of two organs, as its description says."""
+    shutil.copytree(phantom, root)
+    path = next(root.glob("*_dataset.json"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    names = content["labels"]["1"]
+    gone = [i for i, name in names.items() if name in UNLABELLED]
+    content["labels"]["1"] = {i: name for i, name in names.items() if i not in gone}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    for file in (root / "labelsTr").glob("*_0001.nii.gz"):
+        image = nib.load(file)
+        array = np.asarray(image.dataobj)
+        file.unlink()  # the copy may be a link to the original
+        nib.save(nib.Nifti1Image(np.where(np.isin(array, list(map(int, gone))), 0, array), image.affine), file)
+    return root
+
+
+def warmed_up(root, cache_dir):
+    """A module after 150 steps of the warm-up on the phantom, and its data."""
+    recipes = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "data" / "learn2reg.yaml").normalisation)
+    data = RegistrationDataModule(str(root), str(cache_dir), 12.0, recipes, samples_per_epoch=20)
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+        overrides = ["features=cnn", "features.width=16", "features.depth=3", "optimizer.lr=0.01", "training.warmup=1"]
+        config = compose("train", overrides=overrides)
+    pl.seed_everything(1, verbose=False)
+    module = DescentModule(
+        **{group: OmegaConf.to_container(config[group], resolve=True) for group in GROUPS},
+        modalities=data.modalities,
+        label_names=data.label_names,
+        normalisation=recipes,
+        spacing=12.0,
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_steps=150,
+        max_epochs=-1,
+        logger=False,
+        default_root_dir=cache_dir,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+    )
+    trainer.fit(module, data)
+    return module.eval(), data
+
+
+@torch.no_grad()
+def answers(module, data):
+    """Mean of an organ's own channel within it, by organ and modality."""
+    found = {}
+    for organ in UNLABELLED:
+        i = next(i for i, name in data.label_names.items() if name == organ)
+        for modality in data.modalities:
+            values = []
+            for record in data.dataset.train:
+                if record.modality == modality:
+                    prepared = data.cache.image(record)
+                    channel = module(prepared.image[None], modality)[0, module.label_ids.index(i)]
+                    inside = pool((prepared.labels == i).float()[None], module.features.stride)[0, 0]
+                    values.append(float((channel * inside).sum() / inside.sum()))
+            found[organ, modality] = float(np.mean(values))
+    return found
+
+
+@pytest.mark.slow
+def test_an_organ_without_labels_in_one_modality_is_learned_in_both(phantom, cache_dir, tmp_path):
+    full, data = warmed_up(phantom, cache_dir)
+    partly, _ = warmed_up(without_ct_labels(phantom, tmp_path / "partly"), cache_dir)
+    expected, found = answers(full, data), answers(partly, data)
+    assert min(expected.values()) > 0.5
+    assert found == pytest.approx(expected, abs=0.1)

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.utilities import rank_zero_only
 
+from mmreg_lightning.data.datamodule import RegistrationDataModule
+from mmreg_lightning.data.summary import data_facts, facts_in_words
 from mmreg_lightning.training.tracking.tracked_run import TrackedRun
 
 
@@ -47,6 +50,15 @@ def describe(run: TrackedRun, command: str) -> None:
     """
     metrics = {name: metric._asdict() for name, metric in METRICS.items()}
     run.log_hyperparams({"command": command, "git": git_state(), "metrics": metrics})
+
+
+@rank_zero_only
+def describe_data(runs: Sequence[TrackedRun], data: RegistrationDataModule) -> None:
+    """Say what the training learns from: to the user, and as ``data_facts`` to the configuration of its runs."""
+    facts = data_facts(data)
+    print(facts_in_words(facts))
+    for run in runs:
+        run.log_hyperparams({"data_facts": facts})
 
 
 def summarise(run: TrackedRun, checkpoints: Callback | None) -> None:
