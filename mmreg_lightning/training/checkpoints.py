@@ -36,6 +36,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, every_n_steps: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._due = False
         self.every_n_steps = (
             None if every_n_steps is None else positive_int("callbacks.checkpoint.every_n_steps", every_n_steps)
         )
@@ -46,19 +47,19 @@ class BestCheckpoint(ModelCheckpoint):
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
-        """Called by Lightning. After the last batch of an epoch a validation may follow, see ``on_train_epoch_end``."""
+        """Called by Lightning. What is due at the end of an epoch is written after its validation, or the next step."""
         super().on_train_batch_end(trainer, pl_module, *batch)
-        if self._is_due(trainer) and step_is_done(trainer) and not is_last_batch(trainer):
+        if self.every_n_steps is None or not step_is_done(trainer):
+            return
+        self._due = self._due or trainer.global_step % self.every_n_steps == 0
+        if self._due and not is_last_batch(trainer):
             write_last(trainer, self.dirpath)
+            self._due = False
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Called by Lightning."""
-        super().on_train_epoch_end(trainer, pl_module)
-        if self._is_due(trainer) and trainer.check_val_every_n_epoch != 1:
-            write_last(trainer, self.dirpath)
-
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        return self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning. The callback ``last`` writes last.ckpt now."""
+        super().on_validation_end(trainer, pl_module)
+        self._due = False
 
 
 class StoredConfiguration(pl.Callback):

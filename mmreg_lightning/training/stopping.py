@@ -41,7 +41,7 @@ def terminable() -> Iterator[None]:
 class GracefulStop(pl.Callback):
     """Ends the training when a step is complete after the first Ctrl-C or SIGTERM, and at once after the second.
 
-    One that comes during a validation waits for its end: what it measures belongs to the checkpoint.
+    One that comes at the end of an epoch waits for the validation, which belongs to it, and for the next step.
     """
 
     def __init__(self) -> None:
@@ -54,13 +54,8 @@ class GracefulStop(pl.Callback):
             self._before = {number: signal.signal(number, self._note) for number in _NAMES}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
-        """Called by Lightning. After the last batch of an epoch its validation comes first."""
+        """Called by Lightning. After the last batch of an epoch its validation and another step come first."""
         if self._is_wanted(trainer) and step_is_done(trainer) and not is_last_batch(trainer):
-            self._stop(trainer, write_last(trainer, None))
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Called by Lightning."""
-        if self._is_wanted(trainer):
             self._stop(trainer, write_last(trainer, None))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -84,3 +84,90 @@ def test_two_processes_validate_as_one_does(cache_dir, tmp_path):
     assert all(torch.equal(got[name], value) for name, value in expected.items())
     records = [json.loads((tmp_path / name / "result.json").read_text())["cases"] for name in ("one", "two")]
     assert len(records[0]) == 4 and {case["case"] for case in records[0]} == {case["case"] for case in records[1]}
+
+
+SIGNAL_IN_A_STEP = """
+import os, signal, sys
+from mmreg_lightning.cli.train import entry
+from mmreg_lightning.training.module import DescentModule
+
+training_step = DescentModule.training_step
+number, step, sent = int(sys.argv.pop(1)), int(sys.argv.pop(1)), []
+
+def signalled_step(self, *batch):
+    if self.global_step == step and not sent:
+        sent.append(True)
+        os.kill(os.getpid(), number)
+    return training_step(self, *batch)
+
+DescentModule.training_step = signalled_step
+entry()
+"""
+"""mmreg-train that a signal reaches within a step: ``python -c ... SIGNAL STEP OVERRIDES``."""
+TINY = ["data.spacing=12", "features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1"]
+TINY += ["descent.levels=[2,1]", "callbacks.pictures=null", "trainer.deterministic=true", "training.warmup=0.4"]
+
+
+@pytest.fixture
+def train(phantom, cache_dir):
+    """Runs mmreg-train, four steps an epoch and eight in all, with or without a signal in a step."""
+
+    def run(folder, *overrides, signalled=None, check=True):
+        start = (
+            [sys.executable, COMMAND[1]]
+            if signalled is None
+            else [sys.executable, "-c", SIGNAL_IN_A_STEP, *map(str, signalled)]
+        )
+        common = [f"data.root={phantom}", f"data.cache_dir={cache_dir}", "data.samples_per_epoch=4"]
+        common += [f"hydra.run.dir={folder}", "trainer.max_steps=8"]
+        done = subprocess.run(
+            [*start, *TINY, *common, *overrides],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+def same(first: Path, second: Path) -> bool:
+    expected, got = weights(first), weights(second)
+    return all(torch.allclose(got[name], value, rtol=0, atol=1e-6) for name, value in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "step", "saved", "more"),
+    [
+        (signal.SIGINT, 130, 5, 6, []),
+        (signal.SIGTERM, 143, 5, 6, ["data.num_workers=1"]),
+        (signal.SIGTERM, 143, 3, 5, []),  # in the last step of an epoch
+        (signal.SIGTERM, 143, 4, 5, ["trainer.accumulate_grad_batches=2", "data.samples_per_epoch=6"]),
+    ],
+    ids=["Ctrl-C", "SIGTERM, loading process", "end of an epoch", "accumulation"],
+)
+def test_a_signal_leaves_a_checkpoint_that_goes_on_exactly(train, tmp_path, number, code, step, saved, more):
+    train(tmp_path / "whole", *more)
+    done = train(tmp_path / "stopped", *more, signalled=(int(number), step), check=False)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("stopped by ")]
+    assert f"after step {saved}: wrote {tmp_path / 'stopped' / 'last.ckpt'}" in line
+    assert torch.load(tmp_path / "stopped" / "last.ckpt", weights_only=True)["global_step"] == saved
+    assert not (tmp_path / "stopped" / "result.json").exists()
+    train(tmp_path / "stopped", *more, "ckpt_path=auto")
+    assert same(tmp_path / "whole", tmp_path / "stopped")
+    assert last_validation(tmp_path / "stopped") == pytest.approx(last_validation(tmp_path / "whole"), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_every_few_steps_goes_on_exactly(train, tmp_path):
+    every = ["callbacks.checkpoint.every_n_steps=2"]
+    train(tmp_path / "whole", *every)
+    killed = train(tmp_path / "killed", *every, signalled=(int(signal.SIGKILL), 7), check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 6
+    train(tmp_path / "killed", *every, "ckpt_path=last")
+    assert same(tmp_path / "whole", tmp_path / "killed")

@@ -30,8 +30,8 @@ def run_name(overrides: Sequence[str]) -> str:
     if len(",".join(parts)) > room:
         parts = [_part(text, _key(text).rpartition(".")[2]) for text in own]
     while len(parts) > 1 and len(",".join(parts)) > room:
-        others = [index for index, text in enumerate(own) if _key(text) != "seed"]
-        del parts[others[-1]], own[others[-1]]
+        least = max(range(len(own)), key=lambda index: (_key(own[index]) != "seed", index))
+        del parts[least], own[least]
     return "-".join(part for part in (",".join(parts)[:room], digest) if part)
 
 
