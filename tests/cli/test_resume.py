@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.errors import UserError
 from mmreg_lightning.phantom.dataset import write_phantom
+from mmreg_lightning.training.run import train as fit_training
 
 COMMAND = [sys.executable, str(Path(__file__).resolve().parents[2] / "scripts" / "train.py"), "experiment=phantom_tiny"]
 KILLED_IN_THE_THIRD_EPOCH = """
@@ -171,3 +175,70 @@ def test_a_checkpoint_every_few_steps_goes_on_exactly(train, tmp_path):
     assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 6
     train(tmp_path / "killed", *every, "ckpt_path=last")
     assert same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.fixture
+def fit(phantom, cache_dir, tmp_path):
+    """Trains in this process as mmreg-train would, two steps an epoch; returns the last checkpoint."""
+
+    def run(name, *overrides):
+        common = [f"data.root={phantom}", f"data.cache_dir={cache_dir}", f"output_dir={tmp_path / name}"]
+        common += ["data.samples_per_epoch=2", "callbacks.progress=null", "trainer.max_steps=2"]
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            config = compose("train", [*TINY, *common, *overrides])
+        fit_training(config)
+        return torch.load(tmp_path / name / "last.ckpt", weights_only=True)
+
+    yield run
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.slow
+def test_resuming_keeps_the_configuration(fit, tmp_path, capsys):
+    first = fit("first", "ckpt_path=auto")  # there is nothing yet
+    path = tmp_path / "first" / "last.ckpt"
+    assert first["mmreg_configuration"]["settings"]["optimizer"]["lr"] == 0.006
+    changed = ["optimizer.lr=0.1", "optimizer.weight_decay=0.5", "training.warmup=0.0", "trainer.max_steps=4"]
+    with pytest.raises(UserError, match=r"training\.warmup=0\.4 \(now 0\.0\), optimizer\.lr=0\.006 \(now 0\.1\)"):
+        fit("second", *changed, f"ckpt_path={path}")
+    for other in ("loss=mse", "data.spacing=10", "seed=2", "data.organs=[liver]"):
+        with pytest.raises(UserError, match=f"^ckpt_path={path}: was trained with {other.partition('=')[0]}"):
+            fit("second", other, "trainer.max_steps=4", f"ckpt_path={path}")
+    assert not (tmp_path / "second").exists()
+    capsys.readouterr()
+    second = fit("second", changed[0], changed[-1], f"ckpt_path={path}", "resume=override")
+    assert "resumed with optimizer.lr=0.1 in place of 0.006" in capsys.readouterr().out
+    (group,) = second["optimizer_states"][0]["param_groups"]
+    assert group["initial_lr"] == 0.1 and second["lr_schedulers"][0]["base_lrs"] == [0.1]
+    assert second["mmreg_configuration"]["settings"]["optimizer"]["lr"] == 0.1
+    moved = [(second["state_dict"][name] - value).abs().max() for name, value in first["state_dict"].items()]
+    assert max(moved) > 0.02, "0.006 could not move a weight so far in two steps of AdamW"
+    third = fit("first", "ckpt_path=auto", "trainer.max_steps=4", "data.num_workers=0", "logger.csv.name=other")
+    assert third["global_step"] == 4
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_before_is_resumed_and_says_what_it_lacks(fit, tmp_path, capsys):
+    first = fit("first")
+    del first["mmreg_configuration"]
+    torch.save(first, tmp_path / "first" / "last.ckpt")
+    assert fit("first", "ckpt_path=last", "trainer.max_steps=4")["global_step"] == 4
+    assert "does not hold its configuration, which cannot be compared with this one" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_fine_tuning_begins_with_weights_alone(fit, tmp_path, capsys):
+    first = fit("first", "optimizer.lr=0.02")
+    best = f"init_from={tmp_path / 'first' / 'last.ckpt'}"
+    capsys.readouterr()
+    tuned = fit("tuned", best, "data.organs=[spleen,liver]", "optimizer.lr=0", "loss=mse", "features.channels=17")
+    told = capsys.readouterr().out
+    assert f"{best}: weights taken; output channels that begin afresh: " in told
+    assert tuned["global_step"] == 2 and tuned["hyper_parameters"]["features"]["channels"] == 17
+    stem = next(name for name in first["state_dict"] if "stem" in name)
+    assert torch.equal(tuned["state_dict"][stem], first["state_dict"][stem])
+    with pytest.raises(UserError, match="cannot be used with ckpt_path=.*, name one of them"):
+        fit("other", best, f"ckpt_path={tmp_path / 'first' / 'last.ckpt'}", "optimizer.lr=0.02", "trainer.max_steps=4")
+    # The same command goes on where it was stopped.
+    again = ["data.organs=[spleen,liver]", "optimizer.lr=0", "loss=mse", "features.channels=17"]
+    assert fit("tuned", best, *again, "ckpt_path=auto", "trainer.max_steps=4")["global_step"] == 4
