@@ -145,12 +145,13 @@ def check_keys(config: Any, schema: type, where: str = "", elsewhere: Sequence[s
         key = ".".join(part for part in (where, error.full_key) if part)
         if isinstance(error, ValidationError):
             raise UserError(_wrong_value(key, error)) from error
-        if key in _GLOBAL_GROUPS:
-            raise UserError(
-                f"{key}: the keys of the file that {key}=NAME names landed under '{key}.', where they set nothing, "
-                "because it lacks the line '# @package _global_' at its top"
-            ) from error
         assert error.parent_node is not None, "the part of the schema that lacks the key"
+        group, _, rest = key.partition(".")
+        if group in _GLOBAL_GROUPS and not difflib.get_close_matches(rest, list(error.parent_node), 1):
+            raise UserError(
+                f"{group}: the keys of the file that {group}=NAME names landed under '{group}.', where they set "
+                "nothing, because it lacks the line '# @package _global_' at its top"
+            ) from error
         raise unknown_key(key, list(error.parent_node), elsewhere) from error
     except OmegaConfBaseException as error:
         raise _unresolved(error) from error

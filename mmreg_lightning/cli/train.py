@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import hydra
+from omegaconf import OmegaConf
 
 from mmreg_lightning.cli._app import run, run_hydra
 from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.training.sweep.names import run_name
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+
+OmegaConf.register_new_resolver("mmreg.run_name", run_name, replace=True)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")

@@ -217,9 +217,11 @@ class RegistrationDataModule(pl.LightningDataModule):
             self.val_set.check()
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of paired patches."""
+        """Batches of paired patches; a resumed training sees first what it had not seen of its epoch."""
         rank, world = self._place()
         sampler = EpochSampler(self.samples_per_epoch, rank, world)
+        if self.trainer is not None:
+            sampler.start_at(*_progress(self.trainer.fit_loop, -(-len(sampler) // self.batch_size), self.batch_size))
         return self._loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -251,6 +253,20 @@ class RegistrationDataModule(pl.LightningDataModule):
         return DataLoader(
             data, batch_size=batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
         )
+
+
+def _progress(loop: Any, batches: int, batch_size: int) -> tuple[int, int]:
+    """Epoch that a training is in, and how many items of it a process has seen.
+
+    Args:
+        loop: the trainer's ``fit_loop``.
+        batches: an epoch, of one process.
+        batch_size: items a batch.
+    """
+    epochs, seen = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current.processed
+    if epochs.processed >= epochs.ready:  # none is under way
+        seen = 0
+    return epochs.processed + seen // batches, seen % batches * batch_size
 
 
 def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:

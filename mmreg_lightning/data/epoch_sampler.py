@@ -26,6 +26,12 @@ class EpochSampler(Sampler[int]):
         self.world_size = world_size
         self.endless = endless
         self.epoch = 0
+        self._first = (0, 0)  # an epoch, and the place in it to begin at
+
+    def start_at(self, epoch: int, place: int) -> None:
+        """Choose the epoch that is shown next, of which a resumed training has seen so many items of this process."""
+        self.epoch = epoch
+        self._first = (epoch, place)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is shown next."""
@@ -35,7 +41,8 @@ class EpochSampler(Sampler[int]):
         if not self.endless:
             yield from range(self.rank, self.length, self.world_size)
             return
-        for place in range(len(self)):
+        epoch, first = self._first
+        for place in range(first if epoch == self.epoch else 0, len(self)):
             yield self.epoch * self.length + (self.rank + place * self.world_size) % self.length
 
     def __len__(self) -> int:

@@ -1,15 +1,244 @@
-"""The checkpoint that a training goes on from, and those that it ends with."""
+"""The checkpoint that a training goes on from or begins with, and those that it writes."""
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
 
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.training.identity import differences
+from mmreg_lightning.training.module import DescentModule
+
+CONFIGURATION = "mmreg_configuration"
+"""Key of a checkpoint: resolved configuration and checksum of the data of the training."""
+_UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, RuntimeError, KeyError, TypeError, ValueError)
+_NAMED = 3
+"""So many differences are told."""
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's keeper of the best checkpoint, which can write last.ckpt inside an epoch, too.
+
+    Args:
+        every_n_steps: write last.ckpt after every so many steps of the optimiser, besides every validation.
+        kwargs: of ``ModelCheckpoint``.
+
+    Raises:
+        UserError: ``every_n_steps`` is no whole number of 1 or more.
+    """
+
+    def __init__(self, every_n_steps: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._due = False
+        self.every_n_steps = (
+            None if every_n_steps is None else positive_int("callbacks.checkpoint.every_n_steps", every_n_steps)
+        )
+
+    @property
+    def state_key(self) -> str:
+        """That of Lightning's own: checkpoints from before there was this class are resumed, too."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        """Called by Lightning. What is due at the end of an epoch is written after its validation, or the next step."""
+        super().on_train_batch_end(trainer, pl_module, *batch)
+        if self.every_n_steps is None or not step_is_done(trainer):
+            return
+        self._due = self._due or trainer.global_step % self.every_n_steps == 0
+        if self._due and not is_last_batch(trainer):
+            write_last(trainer, self.dirpath)
+            self._due = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning. The callback ``last`` writes last.ckpt now."""
+        super().on_validation_end(trainer, pl_module)
+        self._due = False
+
+
+class StoredConfiguration(pl.Callback):
+    """Puts the configuration into every checkpoint, for the training that is resumed from it.
+
+    Args:
+        settings: resolved configuration.
+        data: see ``data_identity``.
+        learning_rate: of a resumed training in place of that of its checkpoint; None keeps it.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], data: str, learning_rate: float | None = None) -> None:
+        self.settings = dict(settings)
+        self.data = data
+        self.learning_rate = learning_rate
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Called by Lightning."""
+        checkpoint[CONFIGURATION] = {"settings": self.settings, "data": self.data}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning when the optimiser is as it was in the checkpoint."""
+        if self.learning_rate is None:
+            return
+        for entry in trainer.lr_scheduler_configs:
+            scheduler = entry.scheduler
+            assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR), "DescentModule's own"
+            scheduler.base_lrs = [self.learning_rate] * len(scheduler.base_lrs)
+            for group, share in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+                group["initial_lr"] = self.learning_rate
+                group["lr"] = self.learning_rate * share(scheduler.last_epoch)
+
+
+def step_is_done(trainer: pl.Trainer) -> bool:
+    """Whether the batch that ended completed a step of the optimiser, and not a part of one."""
+    taken = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    return taken % trainer.accumulate_grad_batches == 0 or is_last_batch(trainer)
+
+
+def is_last_batch(trainer: pl.Trainer) -> bool:
+    """Whether the batch is the epoch's last one."""
+    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+
+
+def write_last(trainer: pl.Trainer, folder: str | Path | None) -> Path:
+    """Write last.ckpt, which a training goes on from exactly."""
+    path = Path(folder or trainer.default_root_dir) / f"last{ModelCheckpoint.FILE_EXTENSION}"
+    trainer.save_checkpoint(path)
+    return path
+
+
+def resumed_from(ckpt_path: str | None, folder: Path) -> str | None:
+    """The checkpoint that ``ckpt_path`` means: a path, ``last`` of the folder, or ``auto``, that if there is one."""
+    last = folder / "last.ckpt"
+    if ckpt_path == "auto":
+        return str(last) if last.is_file() else None
+    return str(last) if ckpt_path == "last" else ckpt_path
+
+
+def check_configuration(path: str | None, settings: Mapping[str, Any], data: str) -> tuple[str, float | None]:
+    """Check that a training is resumed with the configuration and the data that it was begun with.
+
+    Args:
+        path: of the checkpoint; None begins a training.
+        settings: resolved configuration; ``resume=override`` allows another ``optimizer.lr``.
+        data: see ``data_identity``.
+
+    Returns:
+        A sentence to tell, or nothing; and the learning rate, where it is another one.
+
+    Raises:
+        UserError: what must stay differs.
+    """
+    if settings.get("resume") not in (None, "override"):
+        raise UserError(f"resume={settings['resume']}: must be null or override")
+    stored = None if path is None else _stored(path)
+    if path is None or stored is None:
+        unknown = path is not None and Path(path).is_file()
+        note = f"{path} does not hold its configuration, which cannot be compared with this one"
+        return (note if unknown else ""), None
+    found = differences(stored["settings"], settings)
+    rate = next((each for each in found if each.key == "optimizer.lr"), None)
+    if rate is not None and settings.get("resume") == "override":
+        found.remove(rate)
+    told = [str(each) for each in found[:_NAMED]]
+    if stored["data"] != data:
+        told.insert(0, f"other data ({_root(stored['settings'])}, now {_root(settings)}: files or labels changed)")
+    if told:
+        more = f" and {len(found) - _NAMED} more settings" if len(found) > _NAMED else ""
+        only_rate = [each.key for each in found] == ["optimizer.lr"] and stored["data"] == data
+        how = "resume=override takes the new one" if only_rate else "repeat its settings, or use init_from"
+        raise UserError(f"ckpt_path={path}: was trained with {', '.join(told)}{more}; {how}")
+    if rate is None:
+        return "", None
+    return f"resumed with optimizer.lr={rate.new} in place of {rate.old}", float(rate.new)
+
+
+def _stored(path: str) -> dict[str, Any] | None:
+    """What ``StoredConfiguration`` wrote; None where there is nothing, or nothing that can be read."""
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True).get(CONFIGURATION)
+    except (*_UNREADABLE, AttributeError):
+        return None  # ``check_checkpoint`` says why
+    return stored if isinstance(stored, dict) else None
+
+
+def _root(settings: Mapping[str, Any]) -> str:
+    return f"data.root={settings['data'].get('root')}"
+
+
+def initialise(path: str, module: DescentModule) -> str:
+    """Give a new module the weights of a checkpoint, as far as they fit.
+
+    Channels of the output that stand for an organ are found by its name, the others by their order.
+
+    Args:
+        path: of a checkpoint of mmreg-train.
+        module: as it begins.
+
+    Returns:
+        What was taken and what begins afresh, in one sentence.
+
+    Raises:
+        UserError: there is no such file, it is no checkpoint, or nothing of it fits.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"init_from={path}: there is no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        old: dict[str, Tensor] = dict(checkpoint["state_dict"])
+        organs = [str(name) for name in dict(checkpoint["hyper_parameters"]["label_names"]).values()]
+        channels = int(checkpoint["hyper_parameters"]["features"]["channels"])
+        finite = all(bool(torch.isfinite(value).all()) for value in old.values())
+    except _UNREADABLE as error:
+        raise UserError(f"init_from={path}: damaged, or no checkpoint of mmreg-train") from error
+    if not finite:
+        raise UserError(f"init_from={path}: its weights are not finite numbers")
+    own = module.state_dict()
+    rows, fresh = _channel_rows(organs, channels, list(module.label_names.values()), module.features.channels)
+    output = _output_names(own, module.features.channels)
+    missing = []
+    for name, value in own.items():
+        if name in output and name in old and old[name].shape[1:] == value.shape[1:] and len(old[name]) == channels:
+            for new_row, old_row in rows.items():
+                value[new_row] = old[name][old_row]
+        elif name in old and old[name].shape == value.shape:
+            value.copy_(old[name])
+        else:
+            missing.append(name)
+    if len(missing) == len(own):
+        raise UserError(f"init_from={path}: none of its weights fits the features of this configuration")
+    module.load_state_dict(own)
+    unused = [name for name in old if name not in own]
+    parts = [f"begins afresh: {_some(missing)}"] if missing else []
+    if fresh and not output & set(missing):
+        parts.append(f"output channels that begin afresh: {_some(fresh)}")
+    if unused:
+        parts.append(f"not used: {_some(unused)}")
+    return f"init_from={path}: weights taken" + "".join(f"; {part}" for part in parts)
+
+
+def _channel_rows(old: list[str], old_count: int, new: list[str], count: int) -> tuple[dict[int, int], list[str]]:
+    """Output channel -> that of the checkpoint; and those that have none, by organ or as "class N"."""
+    rows = {index: old.index(name) for index, name in enumerate(new) if name in old}
+    rows |= dict(zip(range(len(new), count), range(len(old), old_count), strict=False))
+    return rows, [new[row] if row < len(new) else f"class {row + 1}" for row in range(count) if row not in rows]
+
+
+def _output_names(state: Mapping[str, Tensor], channels: int) -> set[str]:
+    """Weight and bias of the layer that makes the output: the network's last one of so many channels."""
+    last = [name.rpartition(".")[0] for name, value in state.items() if value.ndim == 5 and len(value) == channels]
+    return {name for name in state if last and name.rpartition(".")[0] == last[-1]}
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int | None) -> None:

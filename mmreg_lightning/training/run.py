@@ -17,21 +17,36 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.runtime import resolve_precision
-from mmreg_lightning.training.checkpoints import check_checkpoint, save_last_steps
+from mmreg_lightning.training.checkpoints import (
+    StoredConfiguration,
+    check_checkpoint,
+    check_configuration,
+    initialise,
+    resumed_from,
+    save_last_steps,
+)
 from mmreg_lightning.training.module import DescentModule
 from mmreg_lightning.training.schema import read_training
+from mmreg_lightning.training.stopping import GracefulStop, terminable
 from mmreg_lightning.training.sweep.record import (
     FAILURE,
+    RunIdentity,
     RunRecord,
-    fingerprint,
-    finished_run,
+    alone,
+    claim_folder,
+    failures,
+    identify,
+    note_asked,
+    read_record,
     write_failure,
+    write_identity,
     write_record,
 )
 from mmreg_lightning.training.tracking.description import OrganTable, describe, describe_data, summarise
@@ -43,6 +58,7 @@ _NO_NEWS = (
     "Experiment logs directory .* exists and is not empty",
     "Checkpoint directory .* exists and is not empty",
     "`isinstance.treespec, LeafSpec.` is deprecated",
+    "You're resuming from a checkpoint that ended before the epoch ended",  # EpochSampler goes on where it was
 )
 
 
@@ -58,14 +74,19 @@ def run_job(config: DictConfig) -> float | None:
     Raises:
         UserError: see ``train``; of a multirun only what is wrong with the configuration's keys.
     """
-    if sweep_folder() is None:
-        train(config)
-        return None
-    return objective(config, train_in_sweep(config))
+    with terminable():
+        if sweep_folder() is None:
+            train(config)
+            return None
+        return objective(config, train_in_sweep(config))
 
 
-def train(config: DictConfig) -> dict[str, float]:
+def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, float]:
     """Run one training as ``config`` (conf/train.yaml) says.
+
+    Args:
+        config: composed.
+        identity: of the training, where its folder notes it already.
 
     Returns:
         The last validation's metrics.
@@ -79,6 +100,10 @@ def train(config: DictConfig) -> dict[str, float]:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
     settings = read_training(config)
+    noted = identity is not None
+    identity = identity or identify(settings, overrides())
+    chosen = dict(settings["trainer"])
+    chosen["precision"] = resolve_precision(chosen.get("precision"), chosen.get("accelerator", "auto"))
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = instantiate(settings["data"])
     if settings["features"].get("self_similarity"):
@@ -90,12 +115,20 @@ def train(config: DictConfig) -> dict[str, float]:
         normalisation=data.normalisation,
         spacing=settings["data"]["spacing"],
     )
-    ckpt_path = settings["ckpt_path"]
-    if ckpt_path == "last":
-        ckpt_path = str(Path(settings["output_dir"]) / "last.ckpt")
+    ckpt_path = resumed_from(settings["ckpt_path"], Path(settings["output_dir"]))
+    learned = {**settings, "trainer": chosen}
+    note, learning_rate = check_configuration(ckpt_path, learned, identity.data)
     check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
+    if settings["init_from"] is not None:
+        note = _begin(settings, ckpt_path, module) or note
     out = prepare_output(settings["output_dir"], ckpt_path)
-    callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
+    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes
+    if not noted and first:
+        write_identity(identity, out)
+    if note and first:
+        print(note)
+    callbacks = [GracefulStop(), StoredConfiguration(learned, identity.data, learning_rate)]
+    callbacks += [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
     sweep = sweep_folder()
     loggers = [
         instantiate(identified(logger, out, None if sweep is None else sweep.name, overrides()))
@@ -105,11 +138,9 @@ def train(config: DictConfig) -> dict[str, float]:
     with tracking(loggers) as runs:
         if runs:
             callbacks.append(OrganTable())
-        chosen = dict(settings["trainer"])
-        chosen["precision"] = resolve_precision(chosen.get("precision"), chosen.get("accelerator", "auto"))
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
         for logger in loggers:
-            logger.log_hyperparams({**settings, "trainer": chosen})
+            logger.log_hyperparams(learned)
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
@@ -121,8 +152,8 @@ def train(config: DictConfig) -> dict[str, float]:
             trainer.fit(module, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
             save_last_steps(trainer, module, data)
         except SystemExit as stop:
-            # Lightning's own end after Ctrl-C, with exit code 1.
-            if trainer.interrupted:
+            # Lightning's own end after Ctrl-C, with exit code 1; 143 after SIGTERM is ours.
+            if trainer.interrupted and stop.code == 1:
                 raise KeyboardInterrupt from stop
             raise
         finally:
@@ -130,7 +161,7 @@ def train(config: DictConfig) -> dict[str, float]:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
             record = RunRecord(
-                fingerprint(settings), overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
+                identity.fingerprint, overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
             )
             write_record(record, out)
             for run in runs:
@@ -147,7 +178,8 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     """``train`` as one run of a multirun.
 
     A run that has finished, in whatever folder of the sweep, is not done again; one that was killed goes on from its
-    last checkpoint; one that fails is noted in its folder, and the next one is begun.
+    last checkpoint; one that fails is noted in its folder, and the next one is begun, except with
+    ``sweep.fail_fast=true``. A folder that holds another training, or one of other data, is left alone.
 
     Returns:
         The last validation's metrics; none of a run that failed.
@@ -155,23 +187,41 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     settings = read_training(config)
     sweep = sweep_folder()
     assert sweep is not None, "run_job asks first"
-    known = finished_run(sweep, fingerprint(settings))
-    out = Path(settings["output_dir"])
-    if known is not None:
-        print(f"finished before: {known[0]}")
-        return dict(known[1].metrics)
-    last = out / "last.ckpt"
-    if last.is_file() and settings["ckpt_path"] is None:
-        config.ckpt_path = str(last)
-    try:
-        return train(config)
-    except UserError as error:
-        write_failure(out, str(error))
-        print(f"failed: {out}: {error}", file=sys.stderr)
-    except Exception as error:
-        write_failure(out, f"{traceback.format_exc()}\n{type(error).__name__}: {error}")
-        print(f"failed: {out}: {type(error).__name__}, see {out / FAILURE}", file=sys.stderr)
+    if settings["sweep"]["fail_fast"] and (failed := failures(sweep)):
+        print(f"not begun: {settings['output_dir']}, because {failed[0]} failed (sweep.fail_fast=true)")
+        return {}
+    identity = identify(settings, overrides())
+    note_asked(sweep, identity)
+    out = claim_folder(sweep, Path(settings["output_dir"]), identity)
+    config.output_dir = str(out)
+    with alone(out):
+        known = read_record(out)
+        if known is not None and known.fingerprint == identity.fingerprint and not (out / FAILURE).is_file():
+            print(f"finished before: {out}")
+            return dict(known.metrics)
+        if (out / "last.ckpt").is_file():
+            config.ckpt_path = str(out / "last.ckpt")
+        try:
+            return train(config, identity)
+        except UserError as error:
+            write_failure(out, str(error), sweep)
+            print(f"failed: {out}: {error}", file=sys.stderr)
+        except Exception as error:
+            write_failure(out, f"{traceback.format_exc()}\n{type(error).__name__}: {error}", sweep)
+            print(f"failed: {out}: {type(error).__name__}, see {out / FAILURE}", file=sys.stderr)
     return {}
+
+
+def _begin(settings: Mapping[str, Any], ckpt_path: str | None, module: DescentModule) -> str:
+    """Take the weights of ``init_from``, where no training is resumed; what there is to tell."""
+    if ckpt_path is None:
+        return initialise(settings["init_from"], module)
+    # Of a training that began with these weights and goes on.
+    if Path(ckpt_path).resolve().parent != Path(settings["output_dir"]).resolve():
+        raise UserError(
+            f"init_from={settings['init_from']}: cannot be used with ckpt_path={ckpt_path}, name one of them"
+        )
+    return ""
 
 
 def overrides() -> list[str]:

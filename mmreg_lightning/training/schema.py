@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING, DictConfig
@@ -33,6 +33,13 @@ class DescentConfig:
 
 
 @dataclass
+class SweepConfig:
+    """How a multirun goes on; the files of the group ``sweep`` set keys of the whole configuration."""
+
+    fail_fast: bool = False
+
+
+@dataclass
 class TrainConfig:
     """conf/train.yaml; what is Any has a ``_target_``."""
 
@@ -50,8 +57,11 @@ class TrainConfig:
     callbacks: dict[str, Any] = MISSING
     seed: int = MISSING
     ckpt_path: str | None = MISSING
+    resume: str | None = None
+    init_from: str | None = None
     objective: str = MISSING
     output_dir: str = MISSING
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 def read_training(config: DictConfig) -> dict[str, Any]:

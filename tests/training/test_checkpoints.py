@@ -1,13 +1,25 @@
-"""Which checkpoints a training can go on from."""
+"""Which checkpoints a training can go on from, or begin with."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.cnn import CNNFeatures
-from mmreg_lightning.training.checkpoints import check_checkpoint
+from mmreg_lightning.training.checkpoints import (
+    StoredConfiguration,
+    check_checkpoint,
+    check_configuration,
+    initialise,
+    resumed_from,
+)
+from mmreg_lightning.training.module import DescentModule
 
 
 def test_a_training_from_before_the_network_saw_self_similarity(tmp_path):
@@ -34,3 +46,131 @@ def test_checkpoints_that_cannot_be_resumed(tmp_path):
     check_checkpoint(str(done), module, 11)
     with pytest.raises(UserError, match="done.ckpt: has done 10 steps already, trainer.max_steps=10"):
         check_checkpoint(str(done), module, 10)
+
+
+SETTINGS = {
+    "resume": None,
+    "data": {"root": "d"},
+    "optimizer": {"lr": 0.1, "weight_decay": 0.5},
+    "trainer": {"max_steps": 8},
+    "callbacks": {},
+}
+
+
+def resumable(folder, settings, data="same"):
+    checkpoint = {"state_dict": {}, "global_step": 1}
+    StoredConfiguration(settings, data).on_save_checkpoint(None, None, checkpoint)
+    torch.save(checkpoint, folder / "last.ckpt")
+    return str(folder / "last.ckpt")
+
+
+def other(**optimizer):
+    return {**SETTINGS, "optimizer": {**SETTINGS["optimizer"], **optimizer}}
+
+
+def test_what_a_training_is_resumed_with(tmp_path):
+    path = resumable(tmp_path, SETTINGS)
+    assert check_configuration(None, SETTINGS, "same") == ("", None)
+    assert check_configuration(path, SETTINGS, "same") == ("", None)
+    longer = {**SETTINGS, "trainer": {"max_steps": 99}, "data": {"root": "elsewhere"}}
+    assert check_configuration(path, longer, "same") == ("", None)
+    note, rate = check_configuration(path, {**other(lr=0.2), "resume": "override"}, "same")
+    assert (note, rate) == ("resumed with optimizer.lr=0.2 in place of 0.1", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "data", "sentence"),
+    [
+        (other(lr=0.2), "same", "was trained with optimizer.lr=0.1 (now 0.2); resume=override takes the new one"),
+        (
+            {**other(lr=0.2, weight_decay=0), "resume": "override"},
+            "same",
+            "was trained with optimizer.weight_decay=0.5 (now 0); repeat its settings, or use init_from",
+        ),
+        (SETTINGS, "changed", "was trained with other data (data.root=d, now data.root=d: files or labels changed)"),
+        (other(**{f"x{n}": n for n in range(5)}), "same", " and 2 more settings; repeat"),
+    ],
+)
+def test_what_a_training_is_not_resumed_with(tmp_path, settings, data, sentence):
+    path = resumable(tmp_path, SETTINGS)
+    with pytest.raises(UserError) as caught:
+        check_configuration(path, settings, data)
+    assert str(caught.value).startswith(f"ckpt_path={path}: ") and sentence in str(caught.value)
+
+
+def test_a_wrong_choice_for_resume():
+    with pytest.raises(UserError, match="^resume=yes: must be null or override$"):
+        check_configuration(None, {**SETTINGS, "resume": "yes"}, "same")
+
+
+def test_a_checkpoint_from_before_configurations_were_stored(tmp_path):
+    torch.save({"state_dict": {}, "global_step": 1}, tmp_path / "old.ckpt")
+    note, rate = check_configuration(str(tmp_path / "old.ckpt"), other(lr=9), "same")
+    assert note.endswith("old.ckpt does not hold its configuration, which cannot be compared with this one")
+    assert rate is None
+    (tmp_path / "text.ckpt").write_text("hello")
+    for name in ("text.ckpt", "nowhere.ckpt"):  # ``check_checkpoint`` says what is wrong
+        assert check_configuration(str(tmp_path / name), SETTINGS, "same")[1] is None
+
+
+def test_which_checkpoint_is_meant(tmp_path):
+    last = str(tmp_path / "last.ckpt")
+    assert resumed_from(None, tmp_path) is None and resumed_from("a.ckpt", tmp_path) == "a.ckpt"
+    assert resumed_from("last", tmp_path) == last and resumed_from("auto", tmp_path) is None
+    (tmp_path / "last.ckpt").touch()
+    assert resumed_from("auto", tmp_path) == last
+
+
+@pytest.fixture
+def build():
+    """A module with so many output channels, for these organs and modalities."""
+
+    def make(organs, channels=6, modalities=("MR", "CT"), features="cnn"):
+        overrides = [f"features={features}", f"features.channels={channels}", "solver.iterations=1", "data.root=x"]
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
+            config = compose("train", overrides=overrides)
+        groups = ("features", "descent", "loss", "training", "optimizer", "solver")
+        return DescentModule(
+            **{group: OmegaConf.to_container(config[group], resolve=True) for group in groups},
+            modalities=list(modalities),
+            label_names=dict(enumerate(organs, start=1)),
+            normalisation={},
+            spacing=12.0,
+        )
+
+    return make
+
+
+def saved(module, path):
+    torch.save({"state_dict": module.state_dict(), "hyper_parameters": dict(module.hparams)}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("features", ["cnn", "unet"])
+def test_a_training_that_begins_with_weights(build, tmp_path, features):
+    old = build(["liver", "spleen"], features=features)
+    path = saved(old, tmp_path / "old.ckpt")
+    new = build(["liver", "spleen"], features=features)
+    assert initialise(path, new) == f"init_from={path}: weights taken"
+    assert all(torch.equal(new.state_dict()[name], value) for name, value in old.state_dict().items())
+    # Channel 1 is the spleen's, and channels from the third on are those of no organ.
+    other = build(["spleen", "kidney", "liver"], 7, ("MR", "US"), features)
+    note = initialise(path, other)
+    head = next(name for name in reversed(old.state_dict()) if name.endswith("weight"))
+    for row, old_row in ((0, 1), (2, 0), (3, 2), (6, 5)):
+        assert torch.equal(other.state_dict()[head][row], old.state_dict()[head][old_row])
+    assert "output channels that begin afresh: kidney" in note and "\n" not in note
+    assert re.search(r"begins afresh: features\.stem\.\S*US\S*", note) and re.search(r"not used: .*CT", note)
+
+
+def test_weights_that_a_training_cannot_begin_with(build, tmp_path):
+    module = build(["liver"])
+    with pytest.raises(UserError, match="^init_from=nowhere.ckpt: there is no such file$"):
+        initialise("nowhere.ckpt", module)
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(UserError, match="text.ckpt: damaged, or no checkpoint of mmreg-train"):
+        initialise(str(tmp_path / "text.ckpt"), module)
+    broken = build(["liver"])
+    next(broken.parameters()).data.fill_(float("nan"))
+    with pytest.raises(UserError, match="its weights are not finite numbers"):
+        initialise(saved(broken, tmp_path / "nan.ckpt"), module)

@@ -6,17 +6,28 @@ import csv
 import math
 import re
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.training.sweep.record import FAILURE, RunRecord, read_record, run_id
+from mmreg_lightning.training.sweep.record import (
+    FAILURE,
+    IDENTITY,
+    RESULT,
+    RunIdentity,
+    RunRecord,
+    read_asked,
+    read_identity,
+    read_record,
+    run_id,
+)
 
-Status = Literal["finished", "failed", "unfinished"]
+Status = Literal["finished", "failed", "unfinished", "outdated"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,9 @@ class SweepRun:
 
     Attributes:
         folder: of the run.
-        status: ``unfinished`` is still going, or was killed.
+        name: the folder, below that of the sweep.
+        status: ``unfinished`` is still going, or was killed; ``outdated`` has the overrides of a later one, but was
+            trained with another configuration or other data.
         values: overrides of this run, by key.
         record: of a finished one.
         message: of a failed one.
@@ -33,6 +46,7 @@ class SweepRun:
     """
 
     folder: Path
+    name: str
     status: Status
     values: dict[str, str]
     record: RunRecord | None = None
@@ -80,16 +94,27 @@ class SweepPoint:
 
 
 def read_sweep(folder: Path) -> list[SweepRun]:
-    """All runs of a multirun, finished or not, in the order in which they were launched.
+    """All runs of a multirun at any depth, finished or not, in the order in which they were launched.
+
+    What a run wrote itself says what it was: Hydra's notes in its folder may be of a later multirun. Where a multirun
+    asked for the same overrides again, but their configuration or their data had changed, the earlier run is
+    ``outdated``.
 
     Raises:
         UserError: there are none.
     """
-    overrides = sorted(folder.glob("*/.hydra/overrides.yaml"))
-    if not overrides:
-        raise UserError(f"{folder} holds no run of a multirun (no */.hydra/overrides.yaml)")
-    overrides.sort(key=_launch_number)
-    return [_run(path.parent.parent, yaml.safe_load(path.read_text(encoding="utf-8")) or []) for path in overrides]
+    asked = read_asked(folder)
+    found = {path.parent for name in (IDENTITY, RESULT, FAILURE) for path in folder.rglob(name)}
+    noted = {path.parent.parent for path in folder.rglob(".hydra/overrides.yaml")} - found
+    runs = [_run(path, path.relative_to(folder).as_posix(), asked) for path in sorted(found)]
+    # Where Hydra was alone, a run has not begun, or is in another folder.
+    elsewhere = {_key(run.values) for run in runs} | {_key(_values(each.overrides)) for each in asked}
+    waiting = [_run(path, path.relative_to(folder).as_posix(), asked) for path in sorted(noted)]
+    runs += [run for run in waiting if _key(run.values) not in elsewhere]
+    if not runs:
+        raise UserError(f"{folder} holds no run of a multirun (no .hydra/overrides.yaml)")
+    runs.sort(key=lambda run: _launch_number(run.folder))
+    return runs
 
 
 def group(runs: Sequence[SweepRun]) -> list[SweepPoint]:
@@ -123,10 +148,32 @@ def _short(value: str) -> str:
     return f"{float(value):.4g}" if re.fullmatch(r"-?\d*\.\d{5,}(e-?\d+)?", value) else value
 
 
-def _launch_number(overrides: Path) -> int:
-    config = yaml.safe_load(overrides.with_name("hydra.yaml").read_text(encoding="utf-8"))
-    number = config["hydra"]["job"].get("num")
+def _launch_number(folder: Path) -> int:
+    path = folder / ".hydra" / "hydra.yaml"
+    if not path.is_file():  # beside the folder that Hydra named
+        return sys.maxsize
+    number = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["job"].get("num")
     return number if isinstance(number, int) else -1
+
+
+def _values(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides by key; which sweep they are of is none of a run's settings."""
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {key: value for key, _, value in pairs if key.partition(".")[0] != "sweep"}
+
+
+def _key(values: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(values.items())
+
+
+def _is_outdated(own: RunIdentity, asked: Sequence[RunIdentity]) -> bool:
+    """Whether what was asked for later has the same overrides or the same data set, but another content."""
+    if any(each.fingerprint == own.fingerprint for each in asked):
+        return False
+    if any(_key(_values(each.overrides)) == _key(_values(own.overrides)) for each in asked):
+        return True
+    data = {each.root: each.data for each in asked}  # the last one wins
+    return data.get(own.root, own.data) != own.data
 
 
 def _varied(runs: Sequence[SweepRun]) -> list[str]:
@@ -135,14 +182,23 @@ def _varied(runs: Sequence[SweepRun]) -> list[str]:
     return [key for key in keys if key != "seed" and len({run.values.get(key) for run in runs}) > 1]
 
 
-def _run(folder: Path, overrides: Sequence[str]) -> SweepRun:
-    pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    values = {key: value for key, _, value in pairs}
-    record, tracked = read_record(folder), run_id(folder)
-    if record is not None:
-        return SweepRun(folder, "finished", values, record, wandb_run=tracked)
+def _run(folder: Path, name: str, asked: Sequence[RunIdentity]) -> SweepRun:
+    record, identity = read_record(folder), read_identity(folder)
+    if identity is None and record is not None:  # of a version that noted none
+        identity = RunIdentity(record.fingerprint, "", "", record.overrides)
+    if identity is None:
+        noted = folder / ".hydra" / "overrides.yaml"
+        overrides = yaml.safe_load(noted.read_text(encoding="utf-8")) or [] if noted.is_file() else []
+    else:
+        # As it was last asked for: there may be more than one way.
+        overrides = [each.overrides for each in asked if each.fingerprint == identity.fingerprint]
+        overrides = overrides[-1] if overrides else identity.overrides
+    run = SweepRun(folder, name, "unfinished", _values(overrides), wandb_run=run_id(folder))
+    if identity is not None and _is_outdated(identity, asked):
+        return replace(run, status="outdated")
     failure = folder / FAILURE
     if failure.is_file():
-        message = failure.read_text(encoding="utf-8").splitlines()[-1]
-        return SweepRun(folder, "failed", values, message=message, wandb_run=tracked)
-    return SweepRun(folder, "unfinished", values, wandb_run=tracked)
+        return replace(run, status="failed", message=failure.read_text(encoding="utf-8").splitlines()[-1])
+    if record is not None and identity is not None and identity.fingerprint == record.fingerprint:
+        return replace(run, status="finished", record=record)
+    return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from mmreg_lightning.benchmark.statistics import holm
 from mmreg_lightning.files import ensure_output_dir, write_rows, write_text
 from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, markdown_table, write_page
 from mmreg_lightning.training.sweep.collect import SweepPoint, SweepRun, group, learning_curve, read_sweep
+from mmreg_lightning.training.sweep.record import failures, forget_failures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,13 +35,26 @@ _NOTE = (
 
 
 class SweepReport(Callback):
-    """Prints the table of a multirun at its end, and where its report lies."""
+    """Prints the table of a multirun at its end, and where its report lies; ends with exit code 1 after failures."""
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """Called by Hydra before the first run."""
+        forget_failures(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
-        """Called by Hydra when all runs have ended."""
+        """Called by Hydra when all runs have ended.
+
+        Raises:
+            SystemExit: a run failed, and the sweeper does not say with ``max_failure_rate`` that runs may fail.
+        """
         folder = Path(config.hydra.sweep.dir)
-        print(write_sweep_report(folder))
-        print(f"Report: {folder / 'report.html'}")
+        try:
+            print(write_sweep_report(folder))
+            print(f"Report: {folder / 'report.html'}")
+        finally:
+            # Hydra turns every other exception of a callback into a warning.
+            if failures(folder) and not config.hydra.sweeper.get("max_failure_rate"):
+                sys.exit(1)
 
 
 def write_sweep_report(folder: Path, out: Path | None = None) -> str:
@@ -114,8 +129,9 @@ def _against_first(points: Sequence[SweepPoint]) -> list[float | None]:
 
 
 def _missing(runs: Sequence[SweepRun]) -> str:
-    lines = [f"{run.folder.name}: failed, {run.message}" for run in runs if run.status == "failed"]
-    lines += [f"{run.folder.name}: not finished" for run in runs if run.status == "unfinished"]
+    lines = [f"{run.name}: failed, {run.message}" for run in runs if run.status == "failed"]
+    lines += [f"{run.name}: not finished" for run in runs if run.status == "unfinished"]
+    lines += [f"{run.name}: of another configuration or other data" for run in runs if run.status == "outdated"]
     return f"Not in the table: {'; '.join(lines)}." if lines else ""
 
 
@@ -125,7 +141,7 @@ def _tracked(folder: Path, runs: Sequence[SweepRun]) -> str:
 
 
 def _row(run: SweepRun) -> dict[str, object]:
-    row: dict[str, object] = {"folder": run.folder.name, "status": run.status, **run.values}
+    row: dict[str, object] = {"folder": run.name, "status": run.status, **run.values}
     if run.wandb_run is not None:
         row["wandb_run"] = run.wandb_run
     if run.record is not None:

@@ -1,0 +1,94 @@
+"""Ctrl-C and SIGTERM end a training after its step, and leave a checkpoint that goes on from there."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from mmreg_lightning.training.checkpoints import is_last_batch, step_is_done, write_last
+
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+def _end(number: int) -> BaseException:
+    """What the signal raises: exit code 130 (see ``cli._app.run``) or 143."""
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """In the block, SIGTERM raises ``SystemExit(143)``, as Ctrl-C raises ``KeyboardInterrupt``."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _end(number)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class GracefulStop(pl.Callback):
+    """Ends the training when a step is complete after the first Ctrl-C or SIGTERM, and at once after the second.
+
+    One that comes at the end of an epoch waits for the validation, which belongs to it, and for the next step.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0  # the one that came
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning, when its own handlers are set."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in _NAMES}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
+        """Called by Lightning. After the last batch of an epoch its validation and another step come first."""
+        if self._is_wanted(trainer) and step_is_done(trainer) and not is_last_batch(trainer):
+            self._stop(trainer, write_last(trainer, None))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning."""
+        self._restore()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Called by Lightning."""
+        self._restore()
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self.signal:
+            self._restore()
+            raise _end(number)
+        self.signal = number
+
+    def _is_wanted(self, trainer: pl.Trainer) -> bool:
+        if 0 < trainer.max_steps <= trainer.global_step:
+            return False  # it ends anyway
+        if trainer.world_size == 1:
+            return bool(self.signal)
+        # All processes must end after the same step.
+        return bool(trainer.strategy.reduce_boolean_decision(bool(self.signal), all=False))
+
+    def _stop(self, trainer: pl.Trainer, path: Path) -> None:
+        number = self.signal or signal.SIGTERM
+        self._restore()
+        if trainer.is_global_zero:
+            name = _NAMES[signal.Signals(number)]
+            print(f"stopped by {name} after step {trainer.global_step}: wrote {path}, ckpt_path=auto goes on from it")
+        raise _end(number)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
