@@ -18,10 +18,9 @@ from mmreg_lightning.data.pair import Image, ImageFiles, Pair
 from mmreg_lightning.descent.agreement import descent_agreement
 from mmreg_lightning.descent.targets import DescentTargets, paired_targets
 from mmreg_lightning.errors import positive_int
-from mmreg_lightning.evaluation.dice import mean_shared_dice
+from mmreg_lightning.evaluation.dice import mean_dice, registered_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json
-from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint, family_of_config
 from mmreg_lightning.registration.register import register_files
@@ -162,7 +161,6 @@ def _judge(
         if image.labels is not None
     )
     displacement = registration.deformation
-    warped = warp(moving.float(), displacement, mode="nearest").long()
     jacobian = jacobian_statistics(displacement)
     solver = method.solver(setting)
     maps = registration.fixed_features, registration.moving_features
@@ -172,7 +170,11 @@ def _judge(
         *paired_targets(targets, fixed, moving, ids, method.family.features.stride),
         solver["levels"],
     )
-    return {"dice": mean_shared_dice(fixed, moving, warped, ids), **jacobian._asdict(), "cosine": cosine}
+    return {
+        "dice": mean_dice(registered_dice(fixed, moving, displacement, ids)),
+        **jacobian._asdict(),
+        "cosine": cosine,
+    }
 
 
 def _row(files: Pair[ImageFiles], where: Path, result: Result) -> Row:
