@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -123,8 +124,10 @@ class PreprocessingCache:
                 (prepared.image.numpy(), prepared.labels.numpy().astype(np.int32), prepared.inside.numpy()),
                 strict=True,
             ):
-                with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, array)
+                content = io.BytesIO()  # numpy does not say why a file cannot be written
+                np.save(content, array)
+                with atomic_path(path) as temporary:
+                    temporary.write_bytes(content.getbuffer())
         # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.
         return PreparedImage(*(torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths))
 
