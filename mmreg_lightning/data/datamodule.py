@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from mmreg_lightning.data.epoch_sampler import EpochSampler
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, non_negative_int, positive_int
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
 
@@ -84,9 +84,9 @@ class RegistrationDataModule(pl.LightningDataModule):
 
     Raises:
         ValueError: an intensity recipe cannot be used.
-        UserError: the spacing is not positive, the data set cannot be read (see ``Learn2RegDataset.read``), a
-            modality has no recipe, an organ is unknown, or a pair is not of the data set's two modalities in their
-            roles.
+        UserError: the spacing is not positive, a count is below 1, the data set cannot be read (see
+            ``Learn2RegDataset.read``), a modality has no recipe, an organ is unknown, or a pair is not of the data
+            set's two modalities in their roles.
     """
 
     config_mappings: ClassVar[Mapping[str, Any]] = {
@@ -111,8 +111,11 @@ class RegistrationDataModule(pl.LightningDataModule):
         max_val_pairs: int | None = None,
     ) -> None:
         super().__init__()
-        if not (np.asarray(spacing, dtype=float) > 0).all():
-            raise UserError(f"data.spacing={spacing}: must be a positive number of millimetres, or three")
+        _check_spacing(spacing)
+        self.batch_size = positive_int("data.batch_size", batch_size)
+        self.samples_per_epoch = positive_int("data.samples_per_epoch", samples_per_epoch)
+        self.num_workers = non_negative_int("data.num_workers", num_workers)
+        self.max_val_pairs = None if max_val_pairs is None else positive_int("data.max_val_pairs", max_val_pairs)
         self.dataset = Learn2RegDataset.read(root)
         self.spacing = spacing
         self.normalisation = {m: _recipe(m, normalisation) for m in self.modalities}
@@ -125,11 +128,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         _check_modalities(self.dataset)
         self.pairing: Pairing = pairing
         self.patch_size = patch_size
-        self.batch_size = batch_size
-        self.samples_per_epoch = samples_per_epoch
-        self.num_workers = num_workers
         self.augmentation = None if augmentation is None else build_augmentation(**augmentation)
-        self.max_val_pairs = max_val_pairs
         self.train_set: PairedPatches | None = None
         self.val_set: ValidationPairs | None = None
 
@@ -209,6 +208,12 @@ class RegistrationDataModule(pl.LightningDataModule):
         return DataLoader(
             data, batch_size=batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
         )
+
+
+def _check_spacing(spacing: Any) -> None:
+    sides = list(spacing) if isinstance(spacing, Sequence) and not isinstance(spacing, str) else [spacing] * 3
+    if len(sides) != 3 or not all(isinstance(side, int | float) and 0 < side < math.inf for side in sides):
+        raise UserError(f"data.spacing={spacing}: must be a positive number of millimetres, or three")
 
 
 def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:
