@@ -24,7 +24,7 @@ Content = tuple[Tensor, Tensor]
 """An image and its label map, both (1, I, J, K)."""
 
 
-class PairedPatches(Dataset[dict[str, Tensor]]):
+class PairedPatches(Dataset[dict[str, Tensor | str]]):
     """Random training pairs, numbered without end: item n is the same in every process, worker and resumed run.
 
     Every run of as many items as there are fixed images (or listed pairs) shows each of these once, in random order.
@@ -90,8 +90,10 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """``fixed``, ``moving`` (1, I, J, K) float32 and ``fixed_labels``, ``moving_labels`` (1, I, J, K) int64.
+
+        ``images`` names the files of both, for messages.
 
         Args:
             index: number of the item, 0 or more; it may exceed the length, which is that of an epoch.
@@ -101,8 +103,9 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             torch.manual_seed(_mixed(self.seed, index))
             return self._item(index)
 
-    def _item(self, index: int) -> dict[str, Tensor]:
-        pair = self._draw_pair(index).map(lambda files: self._placed(self.cache.image(files)))
+    def _item(self, index: int) -> dict[str, Tensor | str]:
+        files = self._draw_pair(index)
+        pair = files.map(lambda image: self._placed(self.cache.image(image)))
         corner = self._draw_corner(pair.fixed[1])
         (fixed, fixed_labels), (moving, moving_labels) = pair.map(lambda content: self._cut(content, corner))
         return {
@@ -110,6 +113,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             "fixed_labels": fixed_labels,
             "moving": moving,
             "moving_labels": moving_labels,
+            "images": f"{files.fixed.image.name} and {files.moving.image.name}",
         }
 
     def _draw_pair(self, index: int) -> Pair[ImageFiles]:

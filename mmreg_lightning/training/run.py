@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.files import ensure_output_dir, folder_lock
 from mmreg_lightning.runtime import resolve_precision
 from mmreg_lightning.training.checkpoints import check_checkpoint, save_last_steps
+from mmreg_lightning.training.checks import check_accelerator
+from mmreg_lightning.training.guards import CheckpointFiles, FiniteGuard
 from mmreg_lightning.training.module import DescentModule
 from mmreg_lightning.training.schema import read_training
 from mmreg_lightning.training.sweep.record import (
@@ -71,14 +75,23 @@ def train(config: DictConfig) -> dict[str, float]:
         The last validation's metrics.
 
     Raises:
-        UserError: the configuration or the data set cannot be used.
+        UserError: the configuration or the data set cannot be used, or another training uses the folder.
     """
+    settings = read_training(config)
+    # The other processes of one training use the folder of the first.
+    first = not rank_zero_only.rank  # type: ignore[attr-defined]
+    with folder_lock(settings["output_dir"]) if first else nullcontext():
+        return _train(config, settings)
+
+
+def _train(config: DictConfig, settings: dict[str, Any]) -> dict[str, float]:
+    """``train``, in a folder of its own."""
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
-    settings = read_training(config)
+    check_accelerator(settings["trainer"])
     pl.seed_everything(settings["seed"], workers=True, verbose=False)
     data = instantiate(settings["data"])
     if settings["features"].get("self_similarity"):
@@ -95,7 +108,8 @@ def train(config: DictConfig) -> dict[str, float]:
         ckpt_path = str(Path(settings["output_dir"]) / "last.ckpt")
     check_checkpoint(ckpt_path, module, settings["trainer"].get("max_steps"))
     out = prepare_output(settings["output_dir"], ckpt_path)
-    callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
+    callbacks: list[pl.Callback] = [FiniteGuard()]
+    callbacks += [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
     sweep = sweep_folder()
     loggers = [
         instantiate(identified(logger, out, None if sweep is None else sweep.name, overrides()))
@@ -108,6 +122,7 @@ def train(config: DictConfig) -> dict[str, float]:
         chosen = dict(settings["trainer"])
         chosen["precision"] = resolve_precision(chosen.get("precision"), chosen.get("accelerator", "auto"))
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+        trainer.strategy.checkpoint_io = CheckpointFiles()
         for logger in loggers:
             logger.log_hyperparams({**settings, "trainer": chosen})
         for run in runs:
