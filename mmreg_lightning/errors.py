@@ -31,3 +31,14 @@ def positive_int(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{name}={value}: must be a whole number, 1 or more")
     return value
+
+
+def non_negative_int(name: str, value: object) -> int:
+    """The value of an option that is a count and may be 0.
+
+    Raises:
+        UserError: the value is not a whole number, or is below 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UserError(f"{name}={value}: must be a whole number, 0 or more")
+    return value

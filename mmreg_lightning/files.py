@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import math
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mmreg_lightning.errors import UserError
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""Names the process that uses a folder, see ``folder_lock``."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What a user can mend, although it is found out while results are written."""
 
 
 @contextmanager
@@ -25,12 +36,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name ends with the name of ``path``, so the format by suffix is kept. When the block raises, the
     temporary file is removed and an existing ``path`` is not changed.
+
+    Raises:
+        UserError: there is no room on the disk.
     """
     target = Path(path)
     temporary = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
     try:
         yield temporary
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise UserError(f"cannot write {target}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -50,6 +68,68 @@ def ensure_output_dir(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to the output folder {folder}: {error.strerror}") from error
     return folder
+
+
+_held: set[TextIO] = set()
+
+
+def _let_go() -> None:
+    for stream in _held:
+        stream.close()
+
+
+# Otherwise a loader process would hold on to the locks of a training that was killed.
+os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def folder_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield ``ensure_output_dir(path)``, which nobody else may lock until the block ends.
+
+    The file ``.lock`` in it names process and host. The lock itself is the system's, which lets go of it when the
+    process ends in whatever way: the file of one that was killed is taken over.
+
+    Raises:
+        UserError: the folder cannot be written, or another process holds it.
+    """
+    folder = ensure_output_dir(path)
+    file = folder / LOCK
+    with _locked(file, folder) as stream:
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        _held.add(stream)
+        try:
+            yield folder
+        finally:
+            _held.discard(stream)
+            file.unlink(missing_ok=True)
+
+
+def _locked(file: Path, folder: Path) -> TextIO:
+    """The file, opened and locked."""
+    while True:
+        try:
+            stream = open(file, "a+", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror}") from error
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have removed the file between the two lines above.
+            if file.is_file() and os.path.samestat(os.fstat(stream.fileno()), file.stat()):
+                return stream
+            stream.close()
+        except BlockingIOError as error:
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            stream.close()
+            raise UserError(f"{folder} is in use by {holder}: name another folder, or wait until that ends") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                stream.close()
+                raise
+            log.warning("%s cannot be locked (%s): nothing keeps others from using it", folder, error.strerror)
+            return stream
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

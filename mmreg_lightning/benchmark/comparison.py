@@ -20,11 +20,10 @@ from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.descent.agreement import descent_agreement
 from mmreg_lightning.descent.targets import DescentTargets, paired_targets
 from mmreg_lightning.errors import positive_int
-from mmreg_lightning.evaluation.dice import mean_shared_dice
+from mmreg_lightning.evaluation.dice import mean_dice, registered_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.evaluation.measures import summarise
 from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json, write_text
-from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.registration.families import family_of_checkpoint, family_of_config
 from mmreg_lightning.registration.register import register_files
@@ -159,12 +158,11 @@ def _judge(targets: DescentTargets, ids: Sequence[int], pair: Pair[Image], found
         if image.labels is not None
     )
     displacement = registration.deformation
-    warped = warp(moving.float(), displacement, mode="nearest").long()
     maps = registration.fixed_features, registration.moving_features
     target_maps = paired_targets(targets, fixed, moving, ids, settings.features.stride)
     solver = settings.solver_config
     cosine = descent_agreement(instantiate(solver["step"]), *maps, *target_maps, solver["levels"])
-    dice = mean_shared_dice(fixed, moving, warped, ids)
+    dice = mean_dice(registered_dice(fixed, moving, displacement, ids))
     return {"dice": dice, **jacobian_statistics(displacement)._asdict(), "cosine": cosine}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import inspect
 import os
 import re
@@ -15,10 +14,9 @@ from typing import TypeVar
 
 from mmreg_lightning.config import one_line
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.files import NO_ROOM
 
 Result = TypeVar("Result")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What a user can mend, although it is found out while results are written."""
 _EXTRAS = {
     "hydra/sweeper/optuna": "optuna",
     "hydra/launcher/joblib": "sweep",
@@ -84,7 +82,7 @@ def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Resul
         print(f"error: {worded(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in NO_ROOM:
             raise
         print(f"error: cannot write {error.filename or 'the results'}: {error.strerror}", file=sys.stderr)
         sys.exit(2)

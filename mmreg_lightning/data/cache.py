@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -128,8 +129,10 @@ class PreprocessingCache:
             prepared = prepare()
             for part, path in zip(parts, paths, strict=True):
                 array = getattr(prepared, part).numpy()
-                with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, array.astype(np.int32) if part == "labels" else array)
+                content = io.BytesIO()  # numpy does not say why a file cannot be written
+                np.save(content, array.astype(np.int32) if part == "labels" else array)
+                with atomic_path(path) as temporary:
+                    temporary.write_bytes(content.getbuffer())
         # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.
         return PreparedImage(*(torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths))
 

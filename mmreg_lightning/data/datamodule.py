@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from mmreg_lightning.data.epoch_sampler import EpochSampler
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, non_negative_int, positive_int
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,9 @@ class RegistrationDataModule(pl.LightningDataModule):
 
     Raises:
         ValueError: an intensity recipe cannot be used.
-        UserError: the spacing is not positive, the data set cannot be read (see ``Learn2RegDataset.read``), a
-            modality has no recipe, an organ is unknown, no training image is labelled, or a pair is not of the data
+        UserError: the spacing is not positive, a count is below 1, the data set cannot be read (see
+            ``Learn2RegDataset.read``), a modality has no recipe, an organ is unknown, no training image is labelled, or
+            a pair is not of the data
             set's two modalities in their roles.
     """
 
@@ -126,8 +127,11 @@ class RegistrationDataModule(pl.LightningDataModule):
         max_val_pairs: int | None = None,
     ) -> None:
         super().__init__()
-        if not (np.asarray(spacing, dtype=float) > 0).all():
-            raise UserError(f"data.spacing={spacing}: must be a positive number of millimetres, or three")
+        _check_spacing(spacing)
+        self.batch_size = positive_int("data.batch_size", batch_size)
+        self.samples_per_epoch = positive_int("data.samples_per_epoch", samples_per_epoch)
+        self.num_workers = non_negative_int("data.num_workers", num_workers)
+        self.max_val_pairs = None if max_val_pairs is None else positive_int("data.max_val_pairs", max_val_pairs)
         self.dataset = Learn2RegDataset.read(root)
         self.spacing = spacing
         self.normalisation = {m: _recipe(m, normalisation) for m in self.modalities}
@@ -141,11 +145,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         _check_modalities(self.dataset)
         self.pairing: Pairing = pairing
         self.patch_size = patch_size
-        self.batch_size = batch_size
-        self.samples_per_epoch = samples_per_epoch
-        self.num_workers = num_workers
         self.augmentation = None if augmentation is None else build_augmentation(**augmentation)
-        self.max_val_pairs = max_val_pairs
         self.train_set: PairedPatches | None = None
         self.val_set: ValidationPairs | None = None
 
@@ -267,6 +267,12 @@ def _progress(loop: Any, batches: int, batch_size: int) -> tuple[int, int]:
     if epochs.processed >= epochs.ready:  # none is under way
         seen = 0
     return epochs.processed + seen // batches, seen % batches * batch_size
+
+
+def _check_spacing(spacing: Any) -> None:
+    sides = list(spacing) if isinstance(spacing, Sequence) and not isinstance(spacing, str) else [spacing] * 3
+    if len(sides) != 3 or not all(isinstance(side, int | float) and 0 < side < math.inf for side in sides):
+        raise UserError(f"data.spacing={spacing}: must be a positive number of millimetres, or three")
 
 
 def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:

@@ -25,7 +25,7 @@ Content = tuple[Tensor, Tensor]
 """An image and its label map, both (1, I, J, K)."""
 
 
-class PairedPatches(Dataset[dict[str, Tensor]]):
+class PairedPatches(Dataset[dict[str, Tensor | str]]):
     """Random training pairs, numbered without end: item n is the same in every process, worker and resumed run.
 
     Every run of as many items as there are fixed images (or listed pairs) shows each of these once, in random order.
@@ -91,11 +91,12 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
         """``fixed``, ``moving`` (1, I, J, K) float32 and ``fixed_labels``, ``moving_labels`` (1, I, J, K) int64.
 
         Labels are ``IGNORED`` outside an image's mask. ``fixed_labelled``, ``moving_labelled`` (L,) bool say which of
-        the organs ``label_ids`` are labelled in each image.
+        the organs ``label_ids`` are labelled in each image. ``images`` names the files of both, for
+        messages.
 
         Args:
             index: number of the item, 0 or more; it may exceed the length, which is that of an epoch.
@@ -105,7 +106,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             torch.manual_seed(_mixed(self.seed, index))
             return self._item(index)
 
-    def _item(self, index: int) -> dict[str, Tensor]:
+    def _item(self, index: int) -> dict[str, Tensor | str]:
         files = self._draw_pair(index)
         pair = files.map(lambda own: self._placed(self.cache.image(own)))
         corner = self._draw_corner(pair.fixed[1])
@@ -117,6 +118,7 @@ class PairedPatches(Dataset[dict[str, Tensor]]):
             "moving_labels": moving_labels,
             "fixed_labelled": self._labelled(files.fixed),
             "moving_labelled": self._labelled(files.moving),
+            "images": f"{files.fixed.image.name} and {files.moving.image.name}",
         }
 
     def _labelled(self, files: ImageFiles) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmreg_lightning.functional.labels import IGNORED
+from mmreg_lightning.functional.warp import warp
 
 
 def dice_per_label(a: Tensor, b: Tensor, ids: Iterable[int]) -> dict[int, float]:
@@ -63,3 +64,16 @@ def shared_dice(fixed: Tensor, moving: Tensor, warped: Tensor, ids: Iterable[int
 def mean_shared_dice(fixed: Tensor, moving: Tensor, warped: Tensor, ids: Iterable[int]) -> float:
     """Mean of ``shared_dice``; NaN when both images show none of the organs."""
     return mean_dice(shared_dice(fixed, moving, warped, ids))
+
+
+def registered_dice(fixed: Tensor, moving: Tensor, displacement: Tensor, ids: Iterable[int]) -> dict[int, float]:
+    """``shared_dice`` of a registration; NaN for every organ where the displacement is not finite.
+
+    Args:
+        fixed, moving: label maps (B, 1, I, J, K), integer.
+        displacement: (B, 3, I, J, K), voxels of that grid, fixed to moving.
+        ids: the organs that count.
+    """
+    if not torch.isfinite(displacement).all():
+        return dict.fromkeys(shared_dice(fixed, moving, moving, ids), math.nan)
+    return shared_dice(fixed, moving, warp(moving.float(), displacement, mode="nearest").long(), ids)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mmreg_lightning.functional.gradient import jacobian_determinant
@@ -26,7 +28,7 @@ def jacobian_statistics(displacement: Tensor, mask: Tensor | None = None) -> Jac
 
     Args:
         displacement: (3, I, J, K) or (1, 3, I, J, K), voxels of its grid, at least two voxels along each
-            axis.
+            axis. Where any of it is not finite, both statistics are NaN, wherever the mask is.
         mask: (I, J, K) or with leading axes of one; only voxels where it is not zero count.
 
     Raises:
@@ -34,9 +36,12 @@ def jacobian_statistics(displacement: Tensor, mask: Tensor | None = None) -> Jac
     """
     field = displacement[None] if displacement.ndim == 4 else displacement
     values = jacobian_determinant(field).flatten()
+    finite = bool(torch.isfinite(values).all())
     if mask is not None:
         values = values[mask.flatten() != 0]
         if values.numel() == 0:
             raise ValueError("the mask for the Jacobian is empty")
+    if not finite:
+        return JacobianStatistics(math.nan, math.nan)
     folds = int((values <= 0).sum()) / values.numel() * 100
     return JacobianStatistics(folds, float(values.clamp(min=_SMALLEST).log().double().std(correction=0)))

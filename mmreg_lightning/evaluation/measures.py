@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmreg_lightning.data.pair import Image, Pair
@@ -41,15 +42,19 @@ def evaluate(pair: Pair[Image], displacement: Tensor, label_names: Mapping[int, 
 
     Args:
         pair: with labels, landmarks or neither; what cannot be measured is None.
-        displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
+        displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving. Where any of it is not
+            finite, everything but what was there before is NaN.
         label_names: organ name of each label id.
     """
     scores = score(pair, displacement, label_names)
     row: dict[str, float | None] = {**dict.fromkeys(MEASURES), **scores.row()}
     fixed, moving = pair.fixed.labels, pair.moving.labels
     if fixed is not None and moving is not None and scores.dice_after is not None:
-        row |= _surfaces(fixed, moving, displacement)
-        row |= _learn2reg(fixed, moving, displacement)
+        if torch.isfinite(displacement).all():
+            row |= _surfaces(fixed, moving, displacement)
+            row |= _learn2reg(fixed, moving, displacement)
+        else:
+            row |= {name: math.nan for name in MEASURES if name.startswith(("hd95", "assd")) or name.endswith("_l2r")}
         organs = scores.dice_after["per_label"].items()
         row |= {f"dice_{name.replace(' ', '_')}": value for name, value in organs if not math.isnan(value)}
     return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,8 @@ def score(pair: Pair[Image], displacement: Tensor, label_names: Mapping[int, str
 
     Args:
         pair: images, with the labels and landmarks to score with.
-        displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving.
+        displacement: (1, 3, I, J, K), voxels of the fixed image's RAS+ grid, fixed to moving. Where any of it is not
+            finite, everything "after" is NaN.
         label_names: names of the label ids that have one; another id 7 is called "label 7".
     """
     fixed, moving = pair
@@ -69,6 +71,8 @@ def score(pair: Pair[Image], displacement: Tensor, label_names: Mapping[int, str
             float(landmark_errors(u, *grids, fixed.landmarks, moving.landmarks).mean())
             for u in (torch.zeros_like(displacement), displacement)
         )
+        if not torch.isfinite(displacement).all():
+            tre_after = math.nan  # also where no landmark lies near
     return Scores(dice_before, dice_after, tre_before, tre_after, jacobian.folds_percent, jacobian.sdlogj)
 
 
@@ -84,4 +88,7 @@ def _dice(
         return {"mean": mean_dice(dice), "per_label": per_label}
 
     before = resample_volume(moving, fixed.grid, "nearest")
+    if not torch.isfinite(displacement).all():
+        unknown = {"mean": math.nan, "per_label": dict.fromkeys(measure(before)["per_label"], math.nan)}
+        return measure(before), unknown
     return measure(before), measure(warp_volume(moving, displacement, fixed.grid, "nearest"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
@@ -18,6 +19,8 @@ from mmreg_lightning.features.learned import LearnedFeatures
 TRUSTED = ("mmreg_lightning", "torch.optim")
 """Packages whose classes a checkpoint may name; the environment variable MMREG_TRUST adds more, separated by commas."""
 
+_DESCRIPTORS = "descriptors"
+"""The layer that ``features.self_similarity`` adds."""
 _UNREADABLE = (pickle.PickleError, EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError)
 
 
@@ -54,7 +57,7 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
 
     Raises:
         UserError: the file is missing or damaged, is not a checkpoint of ``mmreg-train``, its features cannot be
-            built, or it names a class of a package that is not trusted.
+            built, it names a class of a package that is not trusted, or see ``load_weights``.
     """
     file = Path(path)
     if not file.is_file():
@@ -67,12 +70,53 @@ def load_checkpoint(path: str | Path) -> TrainedModel:
         features: LearnedFeatures = instantiate(hparams["features"], modalities=modalities)
         prefix = "features."
         weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-        features.load_state_dict(weights)
+        load_weights(features, weights)
     except UserError as error:
         raise UserError(f"checkpoint={file}: {error}") from error
     except _UNREADABLE as error:
         raise UserError(f"checkpoint={file}: damaged, or no checkpoint of mmreg-train") from error
     return TrainedModel(features.eval(), hparams)
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a module the weights of a checkpoint.
+
+    Raises:
+        UserError: a weight is missing, unknown to the module or of another shape, or is not finite.
+    """
+    own = module.state_dict()
+    missing, unknown = [key for key in own if key not in weights], [key for key in weights if key not in own]
+    described = [key for key in {**own, **weights} if key.rpartition(".")[0].endswith(_DESCRIPTORS)]
+    if described and described in (missing, unknown) and not (missing and unknown):
+        raise UserError(
+            "was trained with another features.self_similarity (checkpoints from before there was this setting: false)"
+        )
+    shapes = [
+        f"{key} has the shape {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in weights and weights[key].shape != own[key].shape
+    ]
+    wrong = [*([f"lacks {_some(missing)}"] if missing else []), *([f"has {_some(unknown)}"] if unknown else [])]
+    if wrong or shapes:
+        what = f"it {' and '.join(wrong)}" if wrong else _some(shapes)
+        raise UserError(f"its weights do not fit the features, {what}")
+    check_finite(weights)
+    module.load_state_dict(weights)
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Check the weights of a checkpoint.
+
+    Raises:
+        UserError: one of them is not finite.
+    """
+    spoilt = next((key for key, value in weights.items() if not torch.isfinite(value).all()), None)
+    if spoilt is not None:
+        raise UserError(f"its weights are not finite ({spoilt}), the training that wrote it has diverged")
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _check_trusted(hyperparameters: Any) -> None:

@@ -131,7 +131,7 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
 
     Raises:
         UserError: an image has no contrast within its recipe, the working grid is too large, the fields of view do not
-            overlap, or no place is within both masks.
+            overlap, no place is within both masks, or features are not finite.
     """
     watch = Stopwatch()
     fixed, moving = pair.fixed.volume, pair.moving.volume
@@ -163,6 +163,9 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
             features(fixed_input.to(settings.device), settings.fixed_modality),
             features(moving_input.to(settings.device), settings.moving_modality),
         )
+    for role, found in zip(("fixed", "moving"), maps, strict=True):
+        if not torch.isfinite(found).all():
+            raise UserError(f"features={family.name}: those of the {role} image are not finite")
     weight, moving_weight = (None if w is None else w.to(settings.device) for w in (weight, moving_weight))
     return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds)
 
@@ -177,13 +180,14 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         progress: called with (iterations done, iterations in all).
 
     Raises:
-        UserError: the features are too small for the solver's pyramid.
+        UserError: the features are too small for the solver's pyramid, or the displacement is not finite.
     """
     watch = Stopwatch()
     with watch.stage("solver"):
         u = solver(
             maps.fixed, maps.moving, weight=maps.weight, progress=progress, moving_weight=maps.moving_weight
         ).cpu()
+    _check_converged(u, solver)
     with watch.stage("resample_field"):
         deformation = resample_displacement(resize_displacement(u, maps.working.shape), maps.working, maps.fixed_grid)
         displacement = then_affine(deformation, maps.fixed_grid, maps.initial)
@@ -205,9 +209,20 @@ def solution_cues(found: Registration, maps: FeatureMaps, solver: Solver) -> Cue
         found: result of ``solve``.
         maps: that it was solved for.
         solver: the same one.
+
+    Raises:
+        UserError: the displacement of the way back is not finite.
     """
     backward = solver(maps.moving, maps.fixed, weight=maps.moving_weight, moving_weight=maps.weight).cpu()
+    _check_converged(backward, solver)
     return registration_cues(found.fixed_features, found.moving_features, found.feature_displacement, backward)
+
+
+def _check_converged(displacement: Tensor, solver: Solver) -> None:
+    if not torch.isfinite(displacement).all():
+        raise UserError(
+            f"solver {type(solver).__name__}: the displacement is not finite, the solver diverged with these settings"
+        )
 
 
 def check_working_size(working: Grid, spacing: float | Sequence[float]) -> None:

@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.features.checkpoint import load_weights
 from mmreg_lightning.training.identity import differences
 from mmreg_lightning.training.module import DescentModule
 
@@ -254,20 +255,13 @@ def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int |
         raise UserError(f"ckpt_path={path}: there is no such file")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        module.load_state_dict(checkpoint["state_dict"])
+        load_weights(module, checkpoint["state_dict"])
         done = int(checkpoint["global_step"])
-    except (pickle.UnpicklingError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+    except UserError as error:
+        other = "; repeat the overrides of the first run where they were others (its config.yaml holds them)"
+        raise UserError(f"ckpt_path={path}: {error}{other if 'do not fit' in str(error) else ''}") from error
+    except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
-    except RuntimeError as error:
-        if "descriptors" in str(error):
-            raise UserError(
-                f"ckpt_path={path}: was trained with another features.self_similarity (checkpoints from before there "
-                "was this setting: false)"
-            ) from error
-        raise UserError(
-            f"ckpt_path={path}: its weights do not fit the features of this configuration; repeat the "
-            "overrides of the first run (its config.yaml holds them)"
-        ) from error
     if isinstance(max_steps, int) and 0 < max_steps <= done:
         raise UserError(
             f"ckpt_path={path}: has done {done} steps already, trainer.max_steps={max_steps} must be more to go on"

@@ -20,12 +20,11 @@ from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.descent.targets import DescentTargets, paired_targets
 from mmreg_lightning.descent.unrolled import UnrolledStep, Weights, unrolled_descent
 from mmreg_lightning.errors import UserError, non_negative, positive_int
-from mmreg_lightning.evaluation.dice import mean_dice, mean_shared_dice, shared_dice
+from mmreg_lightning.evaluation.dice import mean_dice, mean_shared_dice, registered_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.labels import IGNORED
 from mmreg_lightning.functional.resize import carried_displacement, pool, pool_weight, pyramid, resize_displacement
-from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.protocol import Solver
 
 
@@ -199,11 +198,10 @@ class DescentModule(pl.LightningModule):
             batch["fixed"], batch["moving"], batch["inside"], batch.get("moving_inside")
         )
         with torch.autocast(self.device.type, enabled=False):
-            warped = warp(moving_labels.float(), displacement, mode="nearest").long()
             targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
             cosine = descent_agreement(self.step, f, m, *targets, self.levels)
         jacobian = jacobian_statistics(displacement)
-        organs = shared_dice(fixed_labels, moving_labels, warped, self.label_ids)
+        organs = registered_dice(fixed_labels, moving_labels, displacement, self.label_ids)
         values = {
             "val/dice": mean_dice(organs),
             "val/dice_before": mean_shared_dice(fixed_labels, moving_labels, moving_labels, self.label_ids),

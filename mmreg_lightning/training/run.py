@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.files import ensure_output_dir, folder_lock
 from mmreg_lightning.runtime import resolve_precision
 from mmreg_lightning.training.checkpoints import (
     StoredConfiguration,
@@ -32,6 +33,8 @@ from mmreg_lightning.training.checkpoints import (
     resumed_from,
     save_last_steps,
 )
+from mmreg_lightning.training.checks import check_accelerator
+from mmreg_lightning.training.guards import CheckpointFiles, FiniteGuard
 from mmreg_lightning.training.module import DescentModule
 from mmreg_lightning.training.schema import read_training
 from mmreg_lightning.training.stopping import GracefulStop, terminable
@@ -92,14 +95,23 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
         The last validation's metrics.
 
     Raises:
-        UserError: the configuration or the data set cannot be used.
+        UserError: the configuration or the data set cannot be used, or another training uses the folder.
     """
+    settings = read_training(config)
+    # The other processes of one training use the folder of the first.
+    first = not rank_zero_only.rank  # type: ignore[attr-defined]
+    with folder_lock(settings["output_dir"]) if first else nullcontext():
+        return _train(config, settings, identity)
+
+
+def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity | None) -> dict[str, float]:
+    """``train``, in a folder of its own."""
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
     for message in _NO_NEWS:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # advertisements otherwise
-    settings = read_training(config)
+    check_accelerator(settings["trainer"])
     noted = identity is not None
     identity = identity or identify(settings, overrides())
     chosen = dict(settings["trainer"])
@@ -122,12 +134,16 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
     if settings["init_from"] is not None:
         note = _begin(settings, ckpt_path, module) or note
     out = prepare_output(settings["output_dir"], ckpt_path)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes
+    first = not rank_zero_only.rank  # type: ignore[attr-defined]
     if not noted and first:
         write_identity(identity, out)
     if note and first:
         print(note)
-    callbacks = [GracefulStop(), StoredConfiguration(learned, identity.data, learning_rate)]
+    callbacks: list[pl.Callback] = [
+        FiniteGuard(),
+        GracefulStop(),
+        StoredConfiguration(learned, identity.data, learning_rate),
+    ]
     callbacks += [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
     sweep = sweep_folder()
     loggers = [
@@ -139,6 +155,7 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
         if runs:
             callbacks.append(OrganTable())
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
+        trainer.strategy.checkpoint_io = CheckpointFiles()
         for logger in loggers:
             logger.log_hyperparams(learned)
         for run in runs:

@@ -10,6 +10,7 @@ from omegaconf import MISSING, DictConfig
 from mmreg_lightning.config import read_config
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.registration.families import FAMILY_KEYS
+from mmreg_lightning.training.checks import check_values
 
 
 @dataclass
@@ -68,7 +69,7 @@ def read_training(config: DictConfig) -> dict[str, Any]:
     """A training's configuration as plain types; every key of it is known.
 
     Raises:
-        UserError: see ``read_config``; or the features are no network.
+        UserError: see ``read_config`` and ``check_values``; or the features are no network.
     """
     own = [key for key in FAMILY_KEYS if key in config.features]
     if own:
@@ -76,4 +77,6 @@ def read_training(config: DictConfig) -> dict[str, Any]:
             f"features._target_={config.features._target_}: hand-crafted features cannot be trained, only networks "
             "(features=unet, features=cnn)"
         )
-    return read_config(config, TrainConfig)
+    settings = read_config(config, TrainConfig)
+    check_values(settings)
+    return settings

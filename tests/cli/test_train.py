@@ -58,6 +58,13 @@ def call(phantom, cache_dir, tmp_path, monkeypatch, capsys, hydra_logging):
         (["data.normalisation.CT.clip=true"], "needs 'clip: false', because features.self_similarity"),
         (["seed=abc"], "seed=abc"),
         (["data.patch_size=99"], "data.patch_size=99: larger than the images"),
+        (["data.batch_size=0"], "data.batch_size=0: must be a whole number, 1 or more"),
+        (["data.samples_per_epoch=0"], "data.samples_per_epoch=0: must be a whole number, 1 or more"),
+        (["data.num_workers=-1"], "data.num_workers=-1: must be a whole number, 0 or more"),
+        (["data.spacing=[12,12]"], "data.spacing=[12, 12]: must be a positive number of millimetres, or three"),
+        (["trainer.max_steps=0"], "trainer.max_steps=0: must be 1 or more"),
+        (["callbacks.checkpoint.monitor=val/dce"], "callbacks.checkpoint.monitor=val/dce: there is no such metric"),
+        (["objective=val/dce"], "objective=val/dce: there is no such metric of a training, did you mean val/dice?"),
     ],
     ids=str,
 )
@@ -167,6 +174,17 @@ def test_a_slip_ends_a_multirun_before_anything_is_trained(call, tmp_path):
     code, out, err = call("-m", "seed=1,2", "+training.warm_up=0", f"hydra.sweep.dir={tmp_path}/sweep")
     assert code == 2 and "error: training.warm_up: there is no such setting" in err and err.count("error: ") == 1
     assert not list((tmp_path / "sweep").glob("*/last.ckpt"))
+
+
+@pytest.mark.slow
+def test_a_training_of_a_multirun_that_diverges_is_noted(call, tmp_path):
+    sweep = tmp_path / "sweep"
+    options = ["optimizer.lr=1e30,0.001", "data.samples_per_epoch=3", "trainer.max_steps=3", f"hydra.sweep.dir={sweep}"]
+    _, out, err = call("-m", *options)
+    (failed,) = sweep.glob("*/failure.txt")
+    (finished,) = sweep.glob("*/result.json")
+    assert failed.parent != finished.parent and "Traceback" not in err
+    assert failed.read_text().startswith("step ") and "so the training stops" in failed.read_text()
 
 
 def shell(arguments, cwd):

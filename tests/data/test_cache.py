@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -227,3 +229,17 @@ def test_trust_is_one_where_both_images_are_seen(cache, write):
     expected[..., 2:14, 2:14, 2:14] = 1
     assert torch.equal(fixed.inside, expected)
     assert torch.equal(moving.inside, expected)
+
+
+def test_a_full_disk_is_named(cache, write, monkeypatch):
+    record = write()
+
+    def full(self, content):
+        with open(self, "wb") as stream:
+            stream.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match=f"^cannot write {cache.folder}/Demo_0001_0001_.*npy: No space left on device$"):
+        cache.image(record)
+    assert list(cache.folder.iterdir()) == []

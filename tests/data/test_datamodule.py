@@ -244,3 +244,22 @@ def test_training_image_that_shows_no_organ(make, edited):
     nib.save(nib.Nifti1Image(np.zeros(labels.shape, np.uint8), labels.affine), path)
     with pytest.raises(UserError, match="0002_0001.nii.gz: shows none of the organs"):
         make(root).prepare_data()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "must"),
+    [
+        ("batch_size", 0, "a whole number, 1 or more"),
+        ("samples_per_epoch", 0, "a whole number, 1 or more"),
+        ("max_val_pairs", -1, "a whole number, 1 or more"),
+        ("num_workers", -1, "a whole number, 0 or more"),
+        ("spacing", [12, 12], "a positive number of millimetres, or three"),
+        ("spacing", [12, 12, 0], "a positive number of millimetres, or three"),
+        ("spacing", float("inf"), "a positive number of millimetres, or three"),
+        ("spacing", "wide", "a positive number of millimetres, or three"),
+    ],
+)
+def test_numbers_that_make_no_batches(make, name, value, must):
+    with pytest.raises(UserError) as refused:
+        make(**{name: value})
+    assert str(refused.value) == f"data.{name}={value}: must be {must}"

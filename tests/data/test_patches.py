@@ -131,7 +131,9 @@ def test_an_item_is_its_number_and_the_seed(make):
     state = torch.get_rng_state()
     again = patches[7]
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert first["images"] == again["images"]
+    parts = first.keys() - {"images"}
+    assert len(parts) == 4 and all(torch.equal(first[key], again[key]) for key in parts)
     assert not torch.equal(first["fixed"], second["fixed"])
     patches.seed = 1
     assert not torch.equal(first["fixed"], patches[7]["fixed"])
@@ -233,3 +235,13 @@ def test_no_such_pairs(make, dataset, pairing, keep, match):
 def test_unusable_patch_size(make, patch_size):
     with pytest.raises(UserError, match="data.patch_size="):
         make(patch_size=patch_size)
+
+
+def test_an_item_names_its_images(make, dataset):
+    patches = make(pairing="inter")
+    (batch,) = DataLoader(patches, batch_size=8, sampler=range(8))
+    known = [{record.image.name for record in dataset.train if record.modality == name} for name in ("MR", "CT")]
+    for names in batch["images"]:
+        fixed, moving = names.split(" and ")
+        assert fixed in known[0] and moving in known[1]
+    assert len(set(batch["images"])) > 1

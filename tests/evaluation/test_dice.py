@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mmreg_lightning.evaluation.dice import dice_per_label, mean_dice
+from mmreg_lightning.evaluation.dice import dice_per_label, mean_dice, registered_dice
 from mmreg_lightning.functional.labels import IGNORED
 
 
@@ -41,3 +41,13 @@ def test_mean_leaves_out_nan() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="different shapes"):
         dice_per_label(torch.zeros(2, 3).long(), torch.zeros(3, 2).long(), [1])
+
+
+def test_a_registration_that_is_not_finite_has_no_dice() -> None:
+    labels = torch.zeros(1, 1, 4, 4, 4, dtype=torch.long)
+    labels[..., 1:3] = 1
+    u = torch.zeros(1, 3, 4, 4, 4)
+    assert registered_dice(labels, labels, u, [1, 2]) == {1: 1.0}
+    u[0, 0, 0, 0, 0] = math.nan
+    dice = registered_dice(labels, labels, u, [1, 2])
+    assert list(dice) == [1] and math.isnan(dice[1]) and math.isnan(mean_dice(dice))

@@ -52,3 +52,18 @@ def test_folds_count_and_weigh_on_sdlogj() -> None:
 def test_empty_mask() -> None:
     with pytest.raises(ValueError, match="mask .* is empty"):
         jacobian_statistics(torch.zeros(3, 4, 4, 4), torch.zeros(4, 4, 4))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_field_that_is_not_finite_has_no_statistics(value: float) -> None:
+    """A comparison with NaN is false: it would count as a field without folds."""
+    u = torch.zeros(1, 3, 6, 6, 6)
+    u[0, 1, 5, 5, 5] = value
+    mask = torch.zeros(6, 6, 6)
+    mask[:2] = 1
+    for statistics in (jacobian_statistics(u), jacobian_statistics(u, mask)):
+        assert math.isnan(statistics.folds_percent) and math.isnan(statistics.sdlogj)
+
+
+def test_a_field_whose_determinants_overflow_has_no_statistics() -> None:
+    assert math.isnan(jacobian_statistics(torch.randn(1, 3, 6, 6, 6) * 1e30).folds_percent)

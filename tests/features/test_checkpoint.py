@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.features.checkpoint import load_checkpoint
+from mmreg_lightning.features.checkpoint import load_checkpoint, load_weights
 from mmreg_lightning.features.cnn import CNNFeatures
 
 
@@ -64,3 +64,33 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     for name in ("weights", "cut", "text"):
         with pytest.raises(UserError, match=f"{name}.ckpt: damaged, or no checkpoint of mmreg-train"):
             load_checkpoint(tmp_path / f"{name}.ckpt")
+
+
+def change(path: Path, rename: dict[str, str], values: dict[str, float]) -> None:
+    """Rename weights of a checkpoint, and fill some with a value."""
+    checkpoint = torch.load(path, weights_only=True)
+    weights = {rename.get(name, name): tensor for name, tensor in checkpoint["state_dict"].items()}
+    for name, value in values.items():
+        weights[name][...] = value
+    torch.save({**checkpoint, "state_dict": weights}, path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(tmp_path: Path, value: float) -> None:
+    built = write(tmp_path / "a.ckpt")
+    name = f"features.{next(iter(built.state_dict()))}"
+    change(tmp_path / "a.ckpt", {}, {name: value})
+    sentence = rf"a.ckpt: its weights are not finite \({name.removeprefix('features.')}\), the training .* has diverged"
+    with pytest.raises(UserError, match=sentence):
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_renamed_weight_is_named(tmp_path: Path) -> None:
+    built = write(tmp_path / "a.ckpt", self_similarity=True)
+    change(tmp_path / "a.ckpt", {"features.descriptors.weight": "features.descriptor.weight"}, {})
+    sentence = "a.ckpt: its weights do not fit the features, it lacks descriptors.weight and has descriptor.weight$"
+    with pytest.raises(UserError, match=sentence):
+        load_checkpoint(tmp_path / "a.ckpt")
+    weights = {name: torch.zeros(1) if name == "descriptors.bias" else v for name, v in built.state_dict().items()}
+    with pytest.raises(UserError, match=r"descriptors.bias has the shape \(1,\) instead of \(4,\)"):
+        load_weights(built, weights)

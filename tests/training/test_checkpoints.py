@@ -48,6 +48,21 @@ def test_checkpoints_that_cannot_be_resumed(tmp_path):
         check_checkpoint(str(done), module, 10)
 
 
+def test_weights_that_cannot_be_resumed_are_named(tmp_path):
+    module = torch.nn.ModuleDict({"features": CNNFeatures(["CT"], self_similarity=True)})
+    path = tmp_path / "other.ckpt"
+    weights = module.state_dict()
+    weights["features.descriptor.bias"] = weights.pop("features.descriptors.bias")
+    torch.save({"state_dict": weights, "global_step": 1}, path)
+    sentence = "other.ckpt: .* it lacks features.descriptors.bias and has features.descriptor.bias; repeat"
+    with pytest.raises(UserError, match=sentence):
+        check_checkpoint(str(path), module, 10)
+    spoilt = {name: value * float("nan") for name, value in module.state_dict().items()}
+    torch.save({"state_dict": spoilt, "global_step": 1}, path)
+    with pytest.raises(UserError, match="other.ckpt: its weights are not finite"):
+        check_checkpoint(str(path), module, 10)
+
+
 SETTINGS = {
     "resume": None,
     "data": {"root": "d"},

@@ -18,9 +18,14 @@ from mmreg_lightning.training.sweep.record import RUN_ID, run_id
 
 log = logging.getLogger(__name__)
 
+INIT_TIMEOUT = 8.0
+"""Seconds that a server has to answer at the start, which W&B itself takes one or two longer for; its own are 90."""
+
 
 class TrackedRun(WandbLogger):
     """A W&B run that can be lost: the first failure of W&B is told in one sentence, then nothing more is sent.
+
+    A server that does not answer is one, after at most 10 s (or the environment's ``WANDB_INIT_TIMEOUT``).
 
     Args:
         offline: write the run to files, which ``wandb sync`` uploads; the environment's ``WANDB_MODE`` (``online``,
@@ -32,6 +37,9 @@ class TrackedRun(WandbLogger):
         # Lightning's own `offline` would overwrite WANDB_MODE; wandb reads it where no mode is given.
         if not os.environ.get("WANDB_MODE"):
             kwargs["mode"] = "offline" if offline else "online"
+        chosen = kwargs.get("settings") or {}
+        if isinstance(chosen, Mapping) and "WANDB_INIT_TIMEOUT" not in os.environ:
+            kwargs["settings"] = {"init_timeout": INIT_TIMEOUT, **chosen}
         super().__init__(**kwargs)
         self._wandb_init.pop("anonymous", None)  # wandb warns of it, whatever its value
         self._lost = False

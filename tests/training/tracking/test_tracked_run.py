@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -13,7 +17,7 @@ import wandb
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.training.sweep.record import RUN_ID, run_id
 from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
-from mmreg_lightning.training.tracking.tracked_run import TrackedRun, identified, tracking
+from mmreg_lightning.training.tracking.tracked_run import INIT_TIMEOUT, TrackedRun, identified, tracking
 
 
 @pytest.fixture
@@ -125,3 +129,44 @@ def test_who_a_run_is(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "named")
     assert identified(logger, tmp_path, None, []) == logger
     assert (tmp_path / RUN_ID).read_text() == "named"
+
+
+def test_a_server_that_does_not_answer_delays_the_start_by_seconds(tmp_path):
+    """A process of its own, because wandb reads its environment once."""
+    code = """
+import time
+from mmreg_lightning.training.tracking.tracked_run import TrackedRun
+run = TrackedRun(offline=False, save_dir='.', project='p')
+begun = time.monotonic()
+run.log_hyperparams({'a': 1})
+print(time.monotonic() - begun, run.uploads)
+run.finish(failed=False)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the system accepts what nobody reads
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")} | {
+            "WANDB_BASE_URL": f"http://127.0.0.1:{server.getsockname()[1]}",
+            "WANDB_API_KEY": "a" * 40,
+            "WANDB_SILENT": "true",
+            "PYTHONPATH": str(Path(__file__).resolve().parents[3]),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8"
+        )
+    seconds, uploads = done.stdout.split()
+    # What wandb takes to start its own process on a busy machine comes on top.
+    assert done.returncode == 0 and uploads == "False" and INIT_TIMEOUT <= float(seconds) < 30, done
+    assert done.stderr.startswith("W&B failed (CommError: "), done.stderr
+    assert done.stderr.rstrip().endswith("the training goes on without it")
+
+
+def test_the_patience_with_a_server(server, monkeypatch):
+    def given(**kwargs):
+        TrackedRun(**kwargs).log_hyperparams({})
+        return wandb.init.call_args.kwargs.get("settings")
+
+    assert given() == {"init_timeout": INIT_TIMEOUT} and INIT_TIMEOUT < 10
+    assert given(settings={"console": "off", "init_timeout": 60}) == {"console": "off", "init_timeout": 60}
+    own = wandb.Settings(init_timeout=70)
+    assert given(settings=own) is own
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "80")
+    assert not given()
