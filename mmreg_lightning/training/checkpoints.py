@@ -29,10 +29,8 @@ def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int |
         load_weights(module, checkpoint["state_dict"])
         done = int(checkpoint["global_step"])
     except UserError as error:
-        again = (
-            "; repeat the overrides of the first run (its config.yaml holds them)" if "do not fit" in str(error) else ""
-        )
-        raise UserError(f"ckpt_path={path}: {error}{again}") from error
+        other = "; repeat the overrides of the first run where they were others (its config.yaml holds them)"
+        raise UserError(f"ckpt_path={path}: {error}{other if 'do not fit' in str(error) else ''}") from error
     except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
     if isinstance(max_steps, int) and 0 < max_steps <= done:
