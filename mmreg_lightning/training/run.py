@@ -58,6 +58,7 @@ _NO_NEWS = (
     "Experiment logs directory .* exists and is not empty",
     "Checkpoint directory .* exists and is not empty",
     "`isinstance.treespec, LeafSpec.` is deprecated",
+    "The dirpath has changed from",  # a run that goes on in another folder has a best checkpoint of its own there
     "You're resuming from a checkpoint that ended before the epoch ended",  # EpochSampler goes on where it was
 )
 
