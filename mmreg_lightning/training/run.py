@@ -10,6 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from mmreg_lightning.config import instantiate
@@ -31,6 +31,7 @@ from mmreg_lightning.training.checkpoints import (
     initialise,
     resumed_from,
     save_last_steps,
+    steps_done,
 )
 from mmreg_lightning.training.module import DescentModule
 from mmreg_lightning.training.schema import read_training
@@ -43,6 +44,7 @@ from mmreg_lightning.training.sweep.record import (
     claim_folder,
     failures,
     identify,
+    is_first_process,
     note_asked,
     read_record,
     write_failure,
@@ -123,10 +125,9 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
     if settings["init_from"] is not None:
         note = _begin(settings, ckpt_path, module) or note
     out = prepare_output(settings["output_dir"], ckpt_path)
-    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes
-    if not noted and first:
+    if not noted and is_first_process():
         write_identity(identity, out)
-    if note and first:
+    if note and is_first_process():
         print(note)
     callbacks = [GracefulStop(), StoredConfiguration(learned, identity.data, learning_rate)]
     callbacks += [instantiate(callback) for callback in settings["callbacks"].values() if callback is not None]
@@ -194,13 +195,17 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     note_asked(sweep, identity)
     out = claim_folder(sweep, Path(settings["output_dir"]), identity)
     config.output_dir = str(out)
-    with alone(out):
+    with alone(out) if is_first_process() else nullcontext():  # the others share its training
         known = read_record(out)
         if known is not None and known.fingerprint == identity.fingerprint and not (out / FAILURE).is_file():
             print(f"finished before: {out}")
             return dict(known.metrics)
-        if (out / "last.ckpt").is_file():
-            config.ckpt_path = str(out / "last.ckpt")
+        last = out / "last.ckpt"
+        if last.is_file() and 0 < (settings["trainer"].get("max_steps") or -1) <= steps_done(last):
+            print(f"{out} was stopped after its last step, before its results were written: it begins anew")
+            last.unlink()
+        if last.is_file():
+            config.ckpt_path = str(last)
         try:
             return train(config, identity)
         except UserError as error:
