@@ -122,6 +122,14 @@ def resumed_from(ckpt_path: str | None, folder: Path) -> str | None:
     return str(last) if ckpt_path == "last" else ckpt_path
 
 
+def steps_done(path: str | Path) -> int:
+    """Steps of the optimiser that a checkpoint has done; -1 where it cannot be read."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
+    except _UNREADABLE:
+        return -1
+
+
 def check_configuration(path: str | None, settings: Mapping[str, Any], data: str) -> tuple[str, float | None]:
     """Check that a training is resumed with the configuration and the data that it was begun with.
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256
 
@@ -75,6 +74,8 @@ def data_identity(root: str | Path) -> str:
     Returns:
         64 hexadecimal digits; those of the complaint where the data cannot be read.
     """
+    from mmreg_lightning.data.learn2reg import Learn2RegDataset  # the report of a sweep does without torch
+
     digest = hashlib.sha256()
     try:
         dataset = Learn2RegDataset.read(root)

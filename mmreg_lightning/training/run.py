@@ -19,7 +19,6 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
@@ -32,6 +31,7 @@ from mmreg_lightning.training.checkpoints import (
     initialise,
     resumed_from,
     save_last_steps,
+    steps_done,
 )
 from mmreg_lightning.training.checks import check_accelerator
 from mmreg_lightning.training.guards import CheckpointFiles, FiniteGuard
@@ -46,6 +46,7 @@ from mmreg_lightning.training.sweep.record import (
     claim_folder,
     failures,
     identify,
+    is_first_process,
     note_asked,
     read_record,
     write_failure,
@@ -61,6 +62,7 @@ _NO_NEWS = (
     "Experiment logs directory .* exists and is not empty",
     "Checkpoint directory .* exists and is not empty",
     "`isinstance.treespec, LeafSpec.` is deprecated",
+    "The dirpath has changed from",  # a run that goes on in another folder has a best checkpoint of its own there
     "You're resuming from a checkpoint that ended before the epoch ended",  # EpochSampler goes on where it was
 )
 
@@ -99,8 +101,7 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
     """
     settings = read_training(config)
     # The other processes of one training use the folder of the first.
-    first = not rank_zero_only.rank  # type: ignore[attr-defined]
-    with folder_lock(settings["output_dir"]) if first else nullcontext():
+    with folder_lock(settings["output_dir"]) if is_first_process() else nullcontext():
         return _train(config, settings, identity)
 
 
@@ -134,10 +135,9 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     if settings["init_from"] is not None:
         note = _begin(settings, ckpt_path, module) or note
     out = prepare_output(settings["output_dir"], ckpt_path)
-    first = not rank_zero_only.rank  # type: ignore[attr-defined]
-    if not noted and first:
+    if not noted and is_first_process():
         write_identity(identity, out)
-    if note and first:
+    if note and is_first_process():
         print(note)
     callbacks: list[pl.Callback] = [
         FiniteGuard(),
@@ -211,13 +211,17 @@ def train_in_sweep(config: DictConfig) -> dict[str, float]:
     note_asked(sweep, identity)
     out = claim_folder(sweep, Path(settings["output_dir"]), identity)
     config.output_dir = str(out)
-    with alone(out):
+    with alone(out) if is_first_process() else nullcontext():  # the others share its training
         known = read_record(out)
         if known is not None and known.fingerprint == identity.fingerprint and not (out / FAILURE).is_file():
             print(f"finished before: {out}")
             return dict(known.metrics)
-        if (out / "last.ckpt").is_file():
-            config.ckpt_path = str(out / "last.ckpt")
+        last = out / "last.ckpt"
+        if last.is_file() and 0 < (settings["trainer"].get("max_steps") or -1) <= steps_done(last):
+            print(f"{out} was stopped after its last step, before its results were written: it begins anew")
+            last.unlink()
+        if last.is_file():
+            config.ckpt_path = str(last)
         try:
             return train(config, identity)
         except UserError as error:

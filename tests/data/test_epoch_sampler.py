@@ -31,3 +31,17 @@ def test_a_remainder_is_filled_up_for_training_only():
     once[0].set_epoch(9)
     assert [list(sampler) for sampler in once] == [[0, 2, 4], [1, 3]]
     assert [len(sampler) for sampler in once] == [3, 2]
+
+
+def test_a_resumed_training_goes_on_in_the_middle_of_its_epoch():
+    sampler = EpochSampler(4)
+    sampler.start_at(2, 3)
+    assert list(sampler) == [11] and len(sampler) == 4
+    sampler.set_epoch(2)  # as Lightning does when it resumes
+    assert list(sampler) == [11]
+    sampler.set_epoch(3)
+    assert list(sampler) == [12, 13, 14, 15]
+    shares = [EpochSampler(6, rank, 2) for rank in range(2)]
+    for share in shares:
+        share.start_at(1, 2)
+    assert [list(share) for share in shares] == [[10], [11]]

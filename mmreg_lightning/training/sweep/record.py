@@ -100,6 +100,12 @@ def _begins_with(settings: Mapping[str, Any], key: str) -> str | None:
     return None if Path(path).resolve().parent == Path(settings["output_dir"]).resolve() else sha256(path)
 
 
+def is_first_process() -> bool:
+    """Whether this is the first of several processes that share a training, or the only one; as Lightning knows it."""
+    ranks = (os.environ.get(key) for key in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return int(next(filter(None, ranks), "0")) == 0
+
+
 def write_record(record: RunRecord, folder: Path) -> None:
     """Write result.json; a failure noted earlier is over."""
     write_json(folder / RESULT, asdict(record))

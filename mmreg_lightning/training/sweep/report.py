@@ -16,7 +16,7 @@ from mmreg_lightning.benchmark.statistics import holm
 from mmreg_lightning.files import ensure_output_dir, write_rows, write_text
 from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, markdown_table, write_page
 from mmreg_lightning.training.sweep.collect import SweepPoint, SweepRun, group, learning_curve, read_sweep
-from mmreg_lightning.training.sweep.record import failures, forget_failures
+from mmreg_lightning.training.sweep.record import failures, forget_failures, is_first_process
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,8 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         """Called by Hydra before the first run."""
-        forget_failures(Path(config.hydra.sweep.dir))
+        if is_first_process():
+            forget_failures(Path(config.hydra.sweep.dir))
 
     def on_multirun_end(self, config: Any, **kwargs: Any) -> None:
         """Called by Hydra when all runs have ended.

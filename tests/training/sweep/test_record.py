@@ -17,6 +17,7 @@ from mmreg_lightning.training.sweep.record import (
     failures,
     fingerprint,
     forget_failures,
+    is_first_process,
     note_asked,
     read_asked,
     read_identity,
@@ -119,3 +120,12 @@ def test_what_was_asked_for_last_comes_last(tmp_path):
     note_asked(tmp_path, OTHER)
     note_asked(tmp_path, replace(ONE, fingerprint="3" * 64))
     assert [each.fingerprint[0] for each in read_asked(tmp_path)] == ["2", "3"]
+
+
+@pytest.mark.parametrize(("key", "value", "first"), [("LOCAL_RANK", "1", False), ("RANK", "0", True), ("", "", True)])
+def test_which_process_writes(monkeypatch, key, value, first):
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    if key:
+        monkeypatch.setenv(key, value)
+    assert is_first_process() is first
