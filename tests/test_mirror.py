@@ -26,7 +26,6 @@ EXCEPTIONS: dict[str, str] = {
     "training/sweep/collect.py": "",
     "training/sweep/record.py": "",
     "training/sweep/report.py": "",
-    "training/tracking/lineage.py": "",
 }
 """Modules without a namesake, and why."""
 
