@@ -19,7 +19,6 @@ EXCEPTIONS: dict[str, str] = {
     "calibration/report.py": "test_calibrate.py reads the report of a whole calibration",
     "inspection/maps_report.py": "test_commands.py reads the page of real feature maps",
     "inspection/study_plots.py": "test_study_report.py reads the figures' numbers",
-    "registration/families.py": "",
     "registration/initial_affine.py": "",
     "registration/result.py": "",
     "registration/solve.py": "",
