@@ -23,7 +23,7 @@ SLOW = {
         "test_every_pair_has_a_folder_and_a_row",
         "test_a_pair_that_fails_does_not_stop_the_others",
     ],
-    "registration/test_pipeline.py": [
+    "registration/test_register.py": [
         "test_a_checkpoint_alone_gives_the_same_field_in_a_new_process",
         "test_registering_does_not_import_the_trainers_library",
     ],

@@ -1,24 +1,30 @@
-"""A small scene in the world, written on any grid, and a checkpoint of an untrained module."""
+"""A small scene in the world, on any grid, a solver of known result, and a checkpoint of an untrained module."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from mmreg_lightning.data.pair import ImageFiles, Pair
+from mmreg_lightning.data.pair import Image, ImageFiles, Pair
+from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.registration.register import register_files
 from mmreg_lightning.registration.result import Result
 from mmreg_lightning.registration.settings import Options, resolve
+from mmreg_lightning.solvers.protocol import Progress
 
 SIDE = 32  # voxels; 3 mm each
 STRAIGHT = np.array([[3.0, 0, 0, -45], [0, 3.0, 0, -40], [0, 0, 3.0, -50], [0, 0, 0, 1]])
+CENTER = np.array([1.5, 6.5, -3.5])  # of the body, mm
+QUICK = ["solver.iterations=4"]
 
 
 def organs(points: NDArray) -> list[NDArray]:
@@ -70,6 +76,72 @@ def write_scene(tmp_path: Path) -> Callable[..., Written]:
         return written
 
     return write
+
+
+@pytest.fixture
+def scenes(write_scene: Callable[..., Written]) -> tuple[Written, Written]:
+    """The scene and the same moved by (4, -3, 2) mm, on other grids and in other axis orders."""
+    return write_scene("f", axes="PSR"), write_scene("m", (38, 30, 36), shift=(4, -3, 2), axes="LAS")
+
+
+def image_of(
+    array: NDArray, affine: NDArray, mask: NDArray | None = None, labels: NDArray | None = None, path: str | None = None
+) -> Image:
+    """An image in memory of an array (I, J, K), and of a mask and labels on its grid."""
+    i, j, k = array.shape
+    grid = Grid((i, j, k), affine)
+    named = None if path is None else Path(path)
+    return Image(
+        Volume(torch.tensor(array, dtype=torch.float32)[None], grid, path=named),
+        None if labels is None else Volume(torch.tensor(labels, dtype=torch.int64)[None], grid),
+        None if mask is None else Volume(torch.tensor(mask, dtype=torch.float32)[None], grid, path=named),
+    )
+
+
+def translation(*shift: float) -> NDArray[np.float64]:
+    """4x4, by so many mm."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = shift
+    return matrix
+
+
+@dataclass
+class ConstantSolver:
+    """Moves everything by ``shift`` feature voxels, and remembers what it was given to trust."""
+
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    trusted: list[tuple[torch.Tensor | None, torch.Tensor | None]] = field(default_factory=list)
+
+    def __call__(
+        self,
+        fixed: torch.Tensor,
+        moving: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        progress: Progress | None = None,
+        moving_weight: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        self.trusted.append((weight, moving_weight))
+        if progress is not None:
+            progress(1, 1)
+        return torch.tensor(self.shift).view(1, 3, 1, 1, 1).repeat(1, 1, *fixed.shape[2:])
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now: float = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """In the place of the module ``time`` for every stopwatch of a registration."""
+    clock = Clock()
+    monkeypatch.setattr("mmreg_lightning.registration.solve.time", clock)
+    return clock
 
 
 def files_of(

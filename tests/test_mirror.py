@@ -19,14 +19,9 @@ EXCEPTIONS: dict[str, str] = {
     "calibration/report.py": "test_calibrate.py reads the report of a whole calibration",
     "inspection/maps_report.py": "test_commands.py reads the page of real feature maps",
     "inspection/study_plots.py": "test_study_report.py reads the figures' numbers",
-    "registration/families.py": "",
-    "registration/initial_affine.py": "",
-    "registration/result.py": "",
-    "registration/solve.py": "",
     "training/sweep/collect.py": "",
     "training/sweep/record.py": "",
     "training/sweep/report.py": "",
-    "training/tracking/lineage.py": "",
 }
 """Modules without a namesake, and why."""
 

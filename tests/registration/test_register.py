@@ -1,7 +1,7 @@
+"""Whole registrations: from files or memory to a field, a warped image and scores."""
+
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import subprocess
 import sys
@@ -15,28 +15,17 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 its own documentation calls it so
 import torch
 import torchio
-import yaml
-from scenes import files_of, register_to
-from scipy.spatial.transform import Rotation
+from scenes import CENTER, QUICK, files_of, register_to
 
 import mmreg_lightning
-from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.dice import dice_per_label
 from mmreg_lightning.features.checkpoint import load_checkpoint
 from mmreg_lightning.geometry.frames import transform_points
-from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.io.images import read_image, read_labels
 from mmreg_lightning.io.itk_fields import read_itk_field
-from mmreg_lightning.io.transforms import read_affine, write_affine
-from mmreg_lightning.registration.register import register_pair
-from mmreg_lightning.registration.result import OUTPUTS
-from mmreg_lightning.registration.settings import Options, resolve
 
-QUICK = ["solver.iterations=4"]
 RANGE = 260.0  # of the intensities of the scene
-STRAIGHT = np.array([[3.0, 0, 0, -45], [0, 3.0, 0, -40], [0, 0, 3.0, -50], [0, 0, 0, 1]])
-CENTER = np.array([1.5, 6.5, -3.5])  # of the body, mm
 
 
 def oblique(spacing: float, offset: tuple[float, float, float]) -> np.ndarray:
@@ -124,23 +113,6 @@ def test_a_translation_is_recovered_in_world_millimetres(write_scene: Callable, 
     assert result.metrics["dice_after"]["mean"] > 0.9
 
 
-def test_moments_bring_together_what_the_headers_place_apart(write_scene: Callable, tmp_path: Path) -> None:
-    affine = np.array([[3.0, 0, 0, 255], [0, 3.0, 0, 160], [0, 0, 3.0, -450], [0, 0, 0, 1]])
-    shift = (300, 200, -400)
-    fixed, moving = write_scene("f"), write_scene("m", affine=affine, shift=shift)
-    with pytest.raises(UserError, match="do not overlap"):
-        register_to(files_of(fixed.image, moving.image), tmp_path / "out")
-    for name in ("f", "m"):
-        (tmp_path / f"{name}.csv").write_text("15,15,15\n20,10,12\n")
-    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels, tmp_path / "f.csv", tmp_path / "m.csv")
-    result = register_to(files, tmp_path / "out", affine="moments", overrides=QUICK)
-    assert np.allclose(result.registration.initial[:3, 3], shift, atol=1.0)
-    assert result.metrics["dice_before"]["mean"] == 0
-    assert result.metrics["dice_after"]["mean"] > 0.95
-    assert result.metrics["tre_mm_before"] == pytest.approx(np.linalg.norm(shift), abs=0.01)
-    assert result.metrics["tre_mm_after"] < 1.5
-
-
 def test_registering_does_not_import_the_trainers_library() -> None:
     code = (
         "import sys; from mmreg_lightning.registration import batch, register, result;"
@@ -169,66 +141,6 @@ def test_a_checkpoint_alone_gives_the_same_field_in_a_new_process(
     assert torch.allclose(there, here.registration.displacement[0], atol=1e-3)
 
 
-def test_a_rotation_between_the_headers_is_found(write_scene: Callable, tmp_path: Path) -> None:
-    fixed, moving = write_scene("f"), write_scene("m", (36, 36, 36), STRAIGHT)
-    # The moving header is turned by 15 degrees about the body and shifted.
-    turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_euler("xyz", [5, -8, 15], degrees=True).as_matrix()
-    turn[:3, 3] = np.array([8, -6, 5]) + CENTER - turn[:3, :3] @ CENTER
-    for path in (moving.image, moving.labels):
-        image = nib.load(path)
-        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), turn @ image.affine), path)
-    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels)
-    result = register_to(files, tmp_path / "out", affine="rigid", overrides=QUICK)
-    points = CENTER + np.random.default_rng(0).uniform(-30, 30, (50, 3))
-    errors = transform_points(result.registration.initial, points) - transform_points(turn, points)
-    assert np.linalg.norm(errors, axis=1).max() < 2.0  # mm; voxels have 3
-    assert result.metrics["dice_after"]["mean"] > 0.9 > result.metrics["dice_before"]["mean"] + 0.2
-
-
-def test_every_file_is_written_and_says_what_it_should(write_scene: Callable, tmp_path: Path, checkpoint: Path) -> None:
-    fixed, moving = write_scene("f"), write_scene("m", shift=(3, 0, 0))
-    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels)
-    out = tmp_path / "a" / "b"
-    register_to(
-        files,
-        out,
-        checkpoint=checkpoint,
-        overrides=QUICK,
-        command="mmreg-register ${x}",
-        field_formats=("itk", "l2r", "fsl", "torch"),
-    )
-    assert sorted(p.name for p in out.iterdir()) == sorted(OUTPUTS)
-    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    assert set(metrics) == {
-        "dice_before",
-        "dice_after",
-        "tre_mm_before",
-        "tre_mm_after",
-        "folds_percent",
-        "sdlogj",
-        "seconds",
-        "peak_memory_mb",
-    }
-    assert metrics["tre_mm_before"] is None and metrics["tre_mm_after"] is None
-    assert set(metrics["dice_before"]["per_label"]) == {"spleen", "label 2"}
-    assert metrics["seconds"]["total"] >= metrics["seconds"]["solver"] > 0
-    assert 50 < metrics["peak_memory_mb"] < 100_000
-    run = yaml.safe_load((out / "run.yaml").read_text(encoding="utf-8"))
-    assert run["command"] == "mmreg-register ${x}"
-    assert run["versions"]["torch"] == torch.__version__
-    assert run["settings"]["solver"]["iterations"] == 4
-    assert run["settings"]["moving_modality"] == "CT"
-    assert run["settings"]["normalisation"]["CT"] == {
-        "kind": "window",
-        "low": -160.0,
-        "high": 240.0,
-        "clip": False,
-    }
-    for name, path in (("fixed", fixed.image), ("moving_labels", moving.labels), ("checkpoint", checkpoint)):
-        assert run["inputs"][name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def test_a_label_of_one_image_only_is_null_and_does_not_count(write_scene: Callable, tmp_path: Path) -> None:
     scene = write_scene("f")
     labels = nib.load(scene.labels)
@@ -252,42 +164,6 @@ def test_old_results_are_replaced_only_on_request(write_scene: Callable, tmp_pat
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["dice_before"] is None
 
 
-@pytest.mark.parametrize("step", ["Result._write_maps", "write_png"])
-def test_what_fails_while_files_are_written_leaves_no_result(
-    step: str, write_scene: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(f"mmreg_lightning.registration.result.{step}", fail)
-    with pytest.raises(OSError, match="no space left"):
-        register_to(files_of(write_scene("f").image, write_scene("m").image), tmp_path / "out", overrides=QUICK)
-    assert not (tmp_path / "out" / "metrics.json").exists()
-
-
-class RecordingSolver:
-    """Remembers the weight it was given, and moves nothing."""
-
-    weight: torch.Tensor | None = None
-
-    def __call__(self, fixed, moving, weight=None, progress=None, moving_weight=None):
-        self.weight = weight
-        return fixed.new_zeros(1, 3, *fixed.shape[2:])
-
-
-def test_what_the_moving_image_does_not_show_is_not_trusted(write_scene: Callable) -> None:
-    fixed = Image(read_image(write_scene("f").image))
-    half = Image(read_image(write_scene("m", (16, 32, 32)).image))
-    solver = RecordingSolver()
-    settings = dataclasses.replace(resolve(Options(features="intensity", spacing=3.0)), solver=solver)
-    register_pair(Pair(fixed, fixed), settings)
-    assert solver.weight is None
-    register_pair(Pair(fixed, half), settings)
-    assert solver.weight is not None
-    assert solver.weight.shape == (1, 1, 16, 16, 16)
-    assert bool((solver.weight[:, :, :8] == 1).all()) and bool((solver.weight[:, :, 8:] == 0).all())
-
-
 def test_labels_of_the_moving_image_alone_are_warped(write_scene: Callable, tmp_path: Path) -> None:
     fixed, moving = write_scene("f"), write_scene("m", shift=(6, 0, 0), axes="PSR")
     files = files_of(fixed.image, moving.image, moving_labels=moving.labels)
@@ -298,82 +174,12 @@ def test_labels_of_the_moving_image_alone_are_warped(write_scene: Callable, tmp_
     assert min(dice_per_label(expected.data, warped.data, [1, 2]).values()) > 0.85
 
 
-def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callable, tmp_path: Path) -> None:
-    matrix = np.eye(4)
-    matrix[:3, 3] = (60.0, 40.0, -30.0)
-    write_affine(matrix, tmp_path / "shift.tfm")
-    fixed, moving = write_scene("f"), write_scene("m", affine=STRAIGHT + _offset(60, 40, -30), shift=(60, 40, -30))
-    files = files_of(fixed.image, moving.image)
-    result = register_to(files, tmp_path / "out", affine=str(tmp_path / "shift.tfm"), overrides=QUICK)
-    assert np.allclose(result.registration.initial, matrix, atol=1e-6)
-    spread = result.registration.deformation.abs().max()
-    assert spread < 1e-3  # voxels: nothing is left to do
-    assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm"), matrix, atol=1e-6)
-    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
-    assert run["inputs"]["affine"]["path"] == str(tmp_path / "shift.tfm")
-
-
-def _offset(*shift: float) -> np.ndarray:
-    out = np.zeros((4, 4))
-    out[:3, 3] = shift
-    return out
-
-
-def test_masks_keep_what_is_in_one_image_only_from_pulling(write_scene: Callable, tmp_path: Path) -> None:
-    fixed, moving = write_scene("f"), write_scene("m", shift=(5, 0, 0))
-    image = nib.load(moving.image)
-    array = np.asarray(image.dataobj).copy()
-    # The upper third has moved the other way, as a bed or an arm may.
-    block = np.zeros(array.shape, bool)
-    block[:, :, 20:] = True
-    other = nib.load(write_scene("other", shift=(-9, 0, 0)).image)
-    array[block] = np.asarray(other.dataobj)[block]
-    nib.save(nib.Nifti1Image(array, image.affine), moving.image)
-    nib.save(nib.Nifti1Image((~block).astype(np.uint8), image.affine), tmp_path / "mask.nii.gz")
-
-    overrides = ["solver.iterations=40", "solver.step.regulariser.sigma_field=2.0"]
-
-    def error(**masks: Path) -> float:
-        files = files_of(fixed.image, moving.image, **masks)
-        result = register_to(files, tmp_path / "out", overwrite=True, overrides=overrides)
-        u = result.registration.displacement[0] * 3.0  # mm
-        seen = (slice(8, 24), slice(8, 24), slice(14, 20))
-        return float((u[(slice(None), *seen)] - torch.tensor([5.0, 0, 0]).view(3, 1, 1, 1)).norm(dim=0).mean())
-
-    free = error()
-    for masks in ({"moving_mask": tmp_path / "mask.nii.gz"}, {"fixed_mask": tmp_path / "mask.nii.gz"}):
-        assert error(**masks) < 0.75 * free
-
-
-def test_the_inverse_and_the_jacobian_belong_to_the_field(write_scene: Callable, tmp_path: Path) -> None:
-    fixed, moving = write_scene("f", axes="PSR"), write_scene("m", (38, 30, 36), shift=(6, -4, 3), axes="LAS")
-    out = tmp_path / "out"
-    result = register_to(files_of(fixed.image, moving.image), out, overrides=["solver.iterations=40"])
-    inverse, grid = read_itk_field(out / "inverse.itk.nii.gz")
-    assert grid.same_as(read_image(moving.image).grid)
-    forward = FieldTransform(result.registration.displacement[0], read_image(fixed.image).grid)
-    points = CENTER + np.random.default_rng(0).uniform(-25, 25, (200, 3))
-    back = map_points(FieldTransform(inverse, grid), map_points(forward, points))
-    errors = np.linalg.norm(back - points, axis=1)
-    assert np.median(errors) < 0.1  # mm
-    jacobian = read_image(out / "jacobian.nii.gz")
-    assert jacobian.grid.same_as(read_image(fixed.image).grid)
-    assert 0.5 < float(jacobian.data.median()) < 1.5
-    folds = 100 * float((jacobian.data <= 0).double().mean())
-    assert folds == pytest.approx(result.metrics["folds_percent"], abs=0.01)
-
-
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "path": lambda path: path,
     "nibabel": nib.load,
     "SimpleITK": lambda path: sitk.ReadImage(str(path)),
     "torchio": torchio.ScalarImage,
 }
-
-
-@pytest.fixture
-def scenes(write_scene: Callable) -> tuple[Any, Any]:
-    return write_scene("f", axes="PSR"), write_scene("m", (38, 30, 36), shift=(4, -3, 2), axes="LAS")
 
 
 @pytest.mark.parametrize("library", LOADERS)
@@ -394,29 +200,6 @@ def test_images_of_any_library_give_the_same_result(library: str, scenes: tuple[
     np.testing.assert_allclose(written.affine, nib.load(fixed.image).affine, atol=1e-4)
     np.testing.assert_allclose(written.get_fdata(), expected.warped.get_fdata(), atol=0.3)
     assert got.warped_labels is not None and expected.warped_labels is None
-
-
-def test_the_transform_goes_there_and_back_and_is_written(scenes: tuple[Any, Any], tmp_path: Path) -> None:
-    fixed, moving = scenes
-    result = mmreg_lightning.register(
-        fixed.image,
-        moving.image,
-        fixed_labels=fixed.labels,
-        moving_labels=moving.labels,
-        affine="moments",
-        overrides=QUICK,
-    )
-    points = np.array([[0.0, 5.0, -3.0], [12.0, -4.0, 6.0]])
-    there = result.map_points(points)
-    assert np.linalg.norm(there - points, axis=1).min() > 1
-    np.testing.assert_allclose(result.map_points(there, inverse=True), points, atol=0.05)
-    assert result.scores.dice_after is not None and result.scores.dice_after["mean"] > 0.8
-    folder = result.write(tmp_path / "out", ["itk", "torch"])
-    assert {"displacement.itk.nii.gz", "inverse.torch.pt", "metrics.json"} <= {p.name for p in folder.iterdir()}
-    run = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
-    assert run["inputs"]["moving_labels"]["path"] == str(moving.labels)
-    with pytest.raises(UserError, match="overwrite"):
-        result.write(tmp_path / "out")
 
 
 def test_what_cannot_be_used(scenes: tuple[Any, Any]) -> None:
@@ -466,12 +249,3 @@ def test_python_takes_landmarks_masks_and_a_matrix_as_the_command_does(scenes: t
         mmreg_lightning.register(fixed.image, moving.image, affine=np.zeros((4, 4)), overrides=QUICK)
     with pytest.raises(TypeError, match="speed"):
         mmreg_lightning.register(fixed.image, moving.image, speed=2)
-
-
-def test_a_report_alone_can_be_saved(scenes: tuple[Any, Any], tmp_path: Path) -> None:
-    fixed, moving = scenes
-    result = mmreg_lightning.register(fixed.image, moving.image, overrides=QUICK)
-    result.save_report(tmp_path / "look.html")
-    assert "m.nii.gz  →  f.nii.gz" in (tmp_path / "look.html").read_text(encoding="utf-8")
-    with pytest.raises(UserError, match=r"look\.pdf: a report must end in \.png or \.html"):
-        result.save_report(tmp_path / "look.pdf")

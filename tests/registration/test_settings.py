@@ -60,22 +60,6 @@ def test_modalities_and_spacing_of_the_checkpoint(checkpoint: Path) -> None:
         resolve(Options(checkpoint, moving_modality="US"))
 
 
-def test_without_a_checkpoint_any_modality_has_a_recipe() -> None:
-    settings = resolve(Options(fixed_modality="OCT", moving_modality="CT"))
-    family = settings.family
-    for modality in ("OCT", "CT"):  # MIND-SSC needs no window
-        assert family.recipe(modality) == {"kind": "percentile", "low": 0.0, "high": 100.0}
-    assert family.display("OCT") == {"kind": "percentile", "low": 1.0, "high": 99.0, "clip": True}
-    assert family.display("CT")["kind"] == "window"
-    assert family.display("unnamed")["kind"] == "percentile"
-
-
-def test_without_a_checkpoint_letter_case_of_a_modality_does_not_matter() -> None:
-    settings = resolve(Options(fixed_modality="mr", moving_modality="ct"))
-    assert (settings.fixed_modality, settings.moving_modality) == ("MR", "CT")
-    assert settings.family.display("CT")["kind"] == "window"
-
-
 def test_mind_ssc_has_a_step_of_its_own(checkpoint: Path) -> None:
     step = resolve(Options()).solver.step
     assert (step.alpha, step.regulariser.sigma_field) == (0.4, 1.0)

@@ -1,33 +1,19 @@
-"""A W&B run that fails in every way, and what it would send to a server."""
+"""A W&B run that fails in every way."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 import wandb
 
-from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.training.sweep.record import RUN_ID, run_id
-from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
 from mmreg_lightning.training.tracking.tracked_run import INIT_TIMEOUT, TrackedRun, identified, tracking
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """In the place of ``wandb.init``: gives a run that is online."""
-    run = MagicMock(id="abcd1234", offline=False, disabled=False)
-    monkeypatch.setattr(wandb, "init", MagicMock(return_value=run))
-    monkeypatch.setattr(wandb, "run", None)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    return run
 
 
 def warnings(caplog):
@@ -82,38 +68,6 @@ def test_the_environment_chooses_the_mode(offline, environment, mode, server, mo
         monkeypatch.setenv("WANDB_MODE", environment)
     TrackedRun(offline=offline).log_metrics({"a": 1.0})
     assert wandb.init.call_args.kwargs.get("mode") == mode  # where none is given wandb takes the environment's
-
-
-def content(artifact, name: str) -> bytes:
-    return Path(artifact.manifest.entries[name].local_path).read_bytes()
-
-
-def test_artifacts_lead_from_the_data_set_to_the_results(server, phantom, tmp_path):
-    for name in ("best.ckpt", "last.ckpt", "config.yaml", "result.json", "other.txt"):
-        (tmp_path / name).write_text(name)
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").write_text("a")
-    run, dataset = TrackedRun(), Learn2RegDataset.read(phantom)
-    use_data_set(run, dataset)
-    log_results(run, tmp_path, {"val/dice": 0.5})
-    (data,) = server.use_artifact.call_args.args
-    assert data.type == "dataset" and list(data.manifest.entries) == ["facts.json"], "no image leaves the machine"
-    assert json.loads(content(data, "facts.json")) == data.metadata
-    assert data.metadata["root"] == str(phantom.resolve()) and data.metadata["training_images"] == 6
-    model, results = (call.args[0] for call in server.log_artifact.call_args_list)
-    assert (model.name, model.type) == ("checkpoint-abcd1234", "model")
-    assert set(model.manifest.entries) == {"best.ckpt", "last.ckpt"} and content(model, "best.ckpt") == b"best.ckpt"
-    assert (results.name, results.type) == ("results-abcd1234", "results")
-    assert set(results.manifest.entries) == {"config.yaml", "result.json", "pictures/a.png"}
-    assert results.metadata == {"checkpoint": "checkpoint-abcd1234", "val/dice": 0.5}
-
-
-def test_an_offline_run_gets_no_artifacts(server, phantom, tmp_path):
-    server.offline = True
-    run = TrackedRun()
-    use_data_set(run, Learn2RegDataset.read(phantom))
-    log_results(run, tmp_path, {})
-    assert not server.use_artifact.called and not server.log_artifact.called
 
 
 def test_who_a_run_is(tmp_path, monkeypatch):

@@ -1,0 +1,138 @@
+"""Feature families: from a configuration or a checkpoint to features, recipes and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.checkpoint import load_checkpoint
+from mmreg_lightning.features.mind import MindFeatures
+from mmreg_lightning.registration.families import (
+    family_of_checkpoint,
+    family_of_config,
+    read_family_config,
+    shipped_normalisation,
+)
+from mmreg_lightning.registration.settings import Options, resolve
+
+INTENSITY = "mmreg_lightning.features.intensity.IntensityFeatures"
+
+
+def test_without_a_checkpoint_any_modality_has_a_recipe() -> None:
+    settings = resolve(Options(fixed_modality="OCT", moving_modality="CT"))
+    family = settings.family
+    for modality in ("OCT", "CT"):  # MIND-SSC needs no window
+        assert family.recipe(modality) == {"kind": "percentile", "low": 0.0, "high": 100.0}
+    assert family.display("OCT") == {"kind": "percentile", "low": 1.0, "high": 99.0, "clip": True}
+    assert family.display("CT")["kind"] == "window"
+    assert family.display("unnamed")["kind"] == "percentile"
+
+
+def test_without_a_checkpoint_letter_case_of_a_modality_does_not_matter() -> None:
+    settings = resolve(Options(fixed_modality="mr", moving_modality="ct"))
+    assert (settings.fixed_modality, settings.moving_modality) == ("MR", "CT")
+    assert settings.family.display("CT")["kind"] == "window"
+
+
+def test_a_configuration_is_parted_between_the_extractor_and_the_family() -> None:
+    family = family_of_config("mind_ssc")
+    assert isinstance(family.features, MindFeatures)
+    assert set(family.config) == {"_target_", "radius", "dilation", "stride"}
+    assert family.step == {"alpha": 0.4, "regulariser.sigma_field": 1.0}
+    assert family.space == {"features.radius": [1, 2], "features.dilation": [1, 2]}
+    assert family.spacing is None and family.model is None and family.label_names == {}
+
+
+def test_values_replace_those_of_the_file() -> None:
+    family = family_of_config("mind_ssc", radius=2, spacing=2.5, normalisation=None)
+    assert isinstance(family.features, MindFeatures)
+    assert (family.features.radius, family.features.dilation, family.spacing) == (2, 2, 2.5)
+    assert family.recipe("CT") == shipped_normalisation()["CT"], "none of its own: that of the modality"
+    assert family_of_config("mind_ssc").features.radius == 1
+
+
+def test_a_file_of_ones_own_is_known_by_its_stem(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.yaml"
+    path.write_text(f"_target_: {INTENSITY}\nstride: 4\nspacing: [3, 3, 5]\n")
+    family = family_of_config(str(path))
+    assert (family.name, family.spacing) == ("coarse", [3, 3, 5])
+    image = torch.zeros(1, 1, 8, 8, 8)
+    image[..., :4] = 3.0
+    assert family.features(image, "MR")[0, 0, 0, 0].tolist() == [1.0, 0.0], "blocks of four, clipped"
+
+
+def test_a_variant_has_other_arguments_and_the_same_defaults() -> None:
+    family = family_of_config("mind_ssc")
+    assert family.variant({}) is family
+    other = family.variant({"dilation": 1})
+    assert isinstance(other.features, MindFeatures) and isinstance(family.features, MindFeatures)
+    assert (other.features.dilation, family.features.dilation) == (1, 2)
+    assert other.config == {**family.config, "dilation": 1}
+    assert (other.name, other.step, other.normalisation) == (family.name, family.step, family.normalisation)
+
+
+def test_a_checkpoint_brings_its_recipes_its_spacing_and_its_weights(checkpoint: Path) -> None:
+    family = family_of_checkpoint(checkpoint, {"spacing": [2.0, 3.0]})
+    assert (family.name, family.spacing, family.checkpoint) == ("learned", 3.0, checkpoint)
+    assert family.label_names == {1: "spleen", 7: "aorta"}
+    assert family.space == {"spacing": [2.0, 3.0]} and family_of_checkpoint(checkpoint).space == {}
+    assert family.recipe("CT") == {"kind": "window", "low": -160.0, "high": 240.0, "clip": False}
+    assert family.display("CT") == {"kind": "window", "low": -160.0, "high": 240.0, "clip": True}
+    image = torch.rand(1, 1, 32, 32, 32)
+    with torch.no_grad():
+        expected = load_checkpoint(checkpoint).features(image, "CT")
+        assert torch.equal(family.features(image, "CT"), expected) and expected.std() > 0
+
+
+def test_a_checkpoint_knows_the_modalities_of_its_network(checkpoint: Path) -> None:
+    family = family_of_checkpoint(checkpoint)
+    assert family.check_modality("fixed_modality", "CT") == "CT"
+    for unknown in ("US", "ct"):
+        with pytest.raises(UserError, match=f"^fixed_modality={unknown}: the checkpoint knows only CT, MR$"):
+            family.check_modality("fixed_modality", unknown)
+
+
+def test_without_a_checkpoint_an_unknown_modality_stays_as_it_is() -> None:
+    family = family_of_config("intensity")
+    assert family.check_modality("fixed_modality", "pEt") == "pEt"
+    assert family.recipe("pEt") == shipped_normalisation()["MR"]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"radius": 2, "step": {}}, "features.edges: needs _target_, the class of the extractor, not only radius"),
+        ({"_target_": INTENSITY, "stride": "???"}, "features.edges.stride: must be given"),
+    ],
+)
+def test_a_configuration_that_is_not_whole(config: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        family_of_config("edges", config)
+    assert str(error.value) == expected
+
+
+def test_a_name_of_nothing_is_told_what_there_is() -> None:
+    with pytest.raises(UserError) as error:
+        read_family_config("sift")
+    known = "cnn, intensity, labels, mind_ssc, unet"
+    assert str(error.value) == f"features=sift: must be one of {known}, or a YAML file of that kind"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- one\n- two\n", "must hold keys and values, as conf/features/mind_ssc.yaml does"),
+        ("stride: [1\n", "while parsing a flow sequence .*my.yaml"),
+        ("stride: ${nowhere\n", "no viable alternative at input"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(text: str, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"^features={path}: {expected}") as error:
+        read_family_config(str(path))
+    assert "\n" not in str(error.value)
