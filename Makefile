@@ -19,8 +19,9 @@ demo: $(INSTALLED)
 # Two processes of one thread each: most tests wait for processes that start.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
+# OPTIONS are pytest's.
 test: $(INSTALLED)
-	$(PYTEST)
+	$(PYTEST) $(OPTIONS)
 
 # What no mark calls slow: about a minute.
 test-fast: $(INSTALLED)
@@ -29,8 +30,8 @@ test-fast: $(INSTALLED)
 # All tests, how long the slowest take, and which lines they reach; of the mathematics that must be most.
 COVERED := functional geometry descent solvers
 LEAST := 90
-coverage: $(INSTALLED)
-	$(PYTEST) --durations=20 --cov=mmreg_lightning --cov-report=
+coverage:
+	@$(MAKE) test OPTIONS="--durations=20 --cov=mmreg_lightning --cov-report="
 	@$(BIN)/python -m coverage report --sort=cover --skip-covered
 	@for folder in $(COVERED); do \
 		found=$$($(BIN)/python -m coverage report --format=total --include="mmreg_lightning/$$folder/*"); \

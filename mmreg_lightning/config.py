@@ -239,7 +239,7 @@ def _wrong_value(key: str, error: ValidationError) -> str:
     message = str(error).splitlines()[0]
     if not key:
         return f"configuration: {message}"
-    words = "a mapping" if "is not a subclass of" in message else None
+    words = "a mapping" if "is not a subclass of" in message or " to Dict[" in message else None
     words = next((text for end, text in _WORDS.items() if message.endswith(end)), words)
     value = "null" if error.value is None else error.value
     return f"{key}={value}: " + (f"must be {words}" if words else message)

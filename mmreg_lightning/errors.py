@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """Bad input: a file, option or configuration value that cannot be used.
@@ -42,3 +45,14 @@ def non_negative_int(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UserError(f"{name}={value}: must be a whole number, 0 or more")
     return value
+
+
+def check_spacing(name: str, value: object) -> None:
+    """Check the spacing of a grid: one side of a voxel in mm for all axes, or three.
+
+    Raises:
+        UserError: the value is neither, or a side is not positive or not finite.
+    """
+    sides = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value] * 3
+    if len(sides) != 3 or not all(isinstance(side, int | float) and 0 < side < math.inf for side in sides):
+        raise UserError(f"{name}={value}: must be a positive number of millimetres, or three")

@@ -17,7 +17,6 @@ PHANTOM_SPACING = 12.0
 """Working spacing, mm, at which the tiny phantom has 32 voxels a side."""
 
 SLOW = {
-    "benchmark/test_benchmark.py": ["test_a_peer_that_cannot_run_says_so"],
     "inspection/test_commands.py": ["test_a_pair", "test_mind_ssc_of_one_image"],
     "registration/test_batch.py": [
         "test_every_pair_has_a_folder_and_a_row",

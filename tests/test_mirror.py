@@ -19,9 +19,8 @@ EXCEPTIONS: dict[str, str] = {
     "calibration/report.py": "test_calibrate.py reads the report of a whole calibration",
     "inspection/maps_report.py": "test_commands.py reads the page of real feature maps",
     "inspection/study_plots.py": "test_study_report.py reads the figures' numbers",
-    "training/sweep/collect.py": "",
-    "training/sweep/record.py": "",
-    "training/sweep/report.py": "",
+    "training/stopping.py": "cli/test_resume.py stops trainings by signals",
+    "training/sweep/report.py": "cli/test_sweep.py reads the report of a whole sweep",
 }
 """Modules without a namesake, and why."""
 

@@ -10,8 +10,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from mmreg_lightning.config import check_keys, check_targets, read_config, unknown_key
 from mmreg_lightning.data.perturbed import PerturbationConfig
-from mmreg_lightning.functional.intensity import RecipeConfig
-from mmreg_lightning.registration.families import FAMILY_KEYS
+from mmreg_lightning.registration.families import FAMILY_KEYS, FamilyConfig
 from mmreg_lightning.registration.settings import solver_config
 
 Space = dict[str, list[Any]]
@@ -21,16 +20,6 @@ Space = dict[str, list[Any]]
 @dataclass
 class DataConfig:
     root: str = MISSING
-
-
-@dataclass
-class FamilyConfig:
-    """Keys of a feature family beside its extractor; the settings are ``features.KEY`` and ``spacing`` (mm)."""
-
-    normalisation: RecipeConfig | None = None
-    step: dict[str, Any] | None = None
-    spacing: Any = None
-    space: Space | None = None
 
 
 @dataclass

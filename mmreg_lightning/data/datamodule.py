@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from mmreg_lightning.data.epoch_sampler import EpochSampler
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
-from mmreg_lightning.errors import UserError, non_negative_int, positive_int
+from mmreg_lightning.errors import UserError, check_spacing, non_negative_int, positive_int
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
 log = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         max_val_pairs: int | None = None,
     ) -> None:
         super().__init__()
-        _check_spacing(spacing)
+        check_spacing("data.spacing", spacing)
         self.batch_size = positive_int("data.batch_size", batch_size)
         self.samples_per_epoch = positive_int("data.samples_per_epoch", samples_per_epoch)
         self.num_workers = non_negative_int("data.num_workers", num_workers)
@@ -267,12 +266,6 @@ def _progress(loop: Any, batches: int, batch_size: int) -> tuple[int, int]:
     if epochs.processed >= epochs.ready:  # none is under way
         seen = 0
     return epochs.processed + seen // batches, seen % batches * batch_size
-
-
-def _check_spacing(spacing: Any) -> None:
-    sides = list(spacing) if isinstance(spacing, Sequence) and not isinstance(spacing, str) else [spacing] * 3
-    if len(sides) != 3 or not all(isinstance(side, int | float) and 0 < side < math.inf for side in sides):
-        raise UserError(f"data.spacing={spacing}: must be a positive number of millimetres, or three")
 
 
 def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:

@@ -13,14 +13,24 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmreg_lightning.config import CONF_DIR, instantiate
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.config import CONF_DIR, check_keys, instantiate
+from mmreg_lightning.errors import UserError, check_spacing
 from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.functional.intensity import Recipe
+from mmreg_lightning.functional.intensity import Recipe, RecipeConfig
 
 FAMILY_KEYS = ("normalisation", "step", "spacing", "space")
 """Keys of a file of conf/features that are of the family; all others are arguments of the extractor."""
+
+
+@dataclass
+class FamilyConfig:
+    """``FAMILY_KEYS`` in a file of conf/features; ``space`` holds ``features.KEY`` and ``spacing`` (mm)."""
+
+    normalisation: RecipeConfig | None = None
+    step: dict[str, Any] | None = None
+    spacing: Any = None
+    space: dict[str, list[Any]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +132,14 @@ def family_of_config(name: str, config: Mapping[str, Any] | None = None, **value
         values: replace entries of the configuration.
 
     Raises:
-        UserError: there is no such configuration, it cannot be read, or its extractor cannot be built.
+        UserError: there is no such configuration, it cannot be read, one of ``FAMILY_KEYS`` has a value that cannot be
+            used, or its extractor cannot be built.
     """
     config = {**(read_family_config(name) if config is None else config), **values}
     own = {key: config.pop(key) for key in FAMILY_KEYS if key in config}
+    check_keys(own, FamilyConfig, f"features.{name}")
+    if own.get("spacing") is not None:
+        check_spacing(f"features.{name}.spacing", own["spacing"])
     if "_target_" not in config:
         raise UserError(f"features.{name}: needs _target_, the class of the extractor, not only {', '.join(config)}")
     empty = [key for key, value in config.items() if value == "???"]

@@ -15,7 +15,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 from mmreg_lightning.functional.resize import pool
-from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.grid import Grid, is_invertible
 from mmreg_lightning.geometry.moments import moments_translation
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
@@ -36,9 +36,13 @@ def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64
         UserError: it is neither, the file cannot be used, or the matrix is no affine.
     """
     if not isinstance(affine, str):
-        matrix = np.asarray(affine, dtype=np.float64)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-6:
-            raise UserError(f"affine={matrix.tolist()}: must be an invertible 4x4 matrix")
+        wanted = "must be an invertible 4x4 matrix with the last row 0 0 0 1"
+        try:
+            matrix = np.asarray(affine, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"affine={affine}: {wanted}") from error
+        if not is_invertible(matrix) or not np.allclose(matrix[3], [0, 0, 0, 1]):
+            raise UserError(f"affine={matrix.tolist()}: {wanted}")
         return matrix
     if affine in AFFINES:
         return None

@@ -115,6 +115,23 @@ def test_a_configuration_that_is_not_whole(config: dict[str, Any], expected: str
     assert str(error.value) == expected
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("step", 0.4, "step=0.4: must be a mapping"),
+        ("space", {"spacing": 3}, "space.spacing=3: must be a list"),
+        ("normalisation", "percentile", "normalisation=percentile: must be a mapping"),
+        ("normalisation", {"sort": "window"}, "normalisation.sort: there is no such setting, did you mean"),
+        ("spacing", -1, "spacing=-1: must be a positive number of millimetres, or three"),
+        ("spacing", "abc", "spacing=abc: must be a positive number of millimetres, or three"),
+    ],
+)
+def test_what_the_family_itself_cannot_use(key: str, value: Any, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        family_of_config("mind_ssc", **{key: value})
+    assert str(error.value).startswith(f"features.mind_ssc.{expected}")
+
+
 def test_a_name_of_nothing_is_told_what_there_is() -> None:
     with pytest.raises(UserError) as error:
         read_family_config("sift")

@@ -74,12 +74,17 @@ def test_a_matrix_is_taken_as_it_is_and_one_of_a_file_comes_back(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "matrix", [np.diag([1.0, 1, 0, 1]), np.eye(3), np.full((4, 4), np.nan)], ids=["flat", "3x3", "no numbers"]
+    "matrix",
+    [np.diag([1.0, 1, 0, 1]), np.eye(3), np.full((4, 4), np.nan), translation(3, 0, 0).T],
+    ids=["flat", "3x3", "no numbers", "transposed"],
 )
 def test_a_matrix_that_is_none(matrix: NDArray[np.float64]) -> None:
     with pytest.raises(UserError) as error:
         read_initial_affine(matrix)
-    assert str(error.value) == f"affine={matrix.tolist()}: must be an invertible 4x4 matrix"
+    wanted = "must be an invertible 4x4 matrix with the last row 0 0 0 1"
+    assert str(error.value) == f"affine={matrix.tolist()}: {wanted}"
+    with pytest.raises(UserError, match=r"^affine=\[\[1, 2\], \[3\]\]: must be an invertible 4x4 matrix"):
+        read_initial_affine([[1, 2], [3]])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
