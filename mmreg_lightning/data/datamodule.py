@@ -64,9 +64,6 @@ class ValidationPairs(Dataset[dict[str, Tensor | str]]):
             UserError: the label maps of a pair share none of the organs.
         """
         for pair in self.pairs:
-            for record in (pair.fixed, pair.moving):
-                if record.labels is None:
-                    raise UserError(f"{record.image}: a validation image without labels")
             shown = [set(image.labels.unique().tolist()) for image in self.cache.pair(pair)]
             if not shown[0] & shown[1] & self.label_ids:
                 raise UserError(
@@ -100,8 +97,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         ValueError: an intensity recipe cannot be used.
         UserError: the spacing is not positive, a count is below 1, the data set cannot be read (see
             ``Learn2RegDataset.read``), a modality has no recipe, an organ is unknown, no training image is labelled, or
-            a pair is not of the data
-            set's two modalities in their roles.
+            a pair is not of the data set's two modalities in their roles.
     """
 
     config_mappings: ClassVar[Mapping[str, Any]] = {
@@ -157,7 +153,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         """Fill the cache, so that loader workers and other processes only read it; shows progress.
 
         Raises:
-            UserError: an image or label map of the data set cannot be used, or no validation pair is listed.
+            UserError: an image or label map of the data set cannot be used; or see ``val_pairs``.
         """
         from rich.progress import track
 
@@ -199,7 +195,7 @@ class RegistrationDataModule(pl.LightningDataModule):
         """Build both sets.
 
         Raises:
-            UserError: no validation pair is listed; or see ``PairedPatches``.
+            UserError: see ``val_pairs``, ``ValidationPairs.check`` and ``PairedPatches``.
         """
         if self.train_set is None:
             self.train_set = PairedPatches(
@@ -236,15 +232,20 @@ class RegistrationDataModule(pl.LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def val_pairs(self) -> Sequence[Pair[ImageFiles]]:
-        """The pairs that validate.
+        """The pairs that validate: those with labels.
 
         Raises:
-            UserError: none is listed.
+            UserError: none is listed, or none has labels.
         """
-        pairs = self.dataset.pairs["val"][: self.max_val_pairs]
-        if not pairs:
+        listed = self.dataset.pairs["val"]
+        if not listed:
             raise UserError(f"{self.dataset.description}: registration_val lists no pairs to validate on")
-        return pairs
+        pairs = [pair for pair in listed if pair.labelled]
+        if not pairs:
+            raise UserError(
+                f"{self.dataset.description}: none of the {len(listed)} pairs of registration_val has labels"
+            )
+        return pairs[: self.max_val_pairs]
 
     @staticmethod
     def _loader(data: Dataset[Any] | None, batch_size: int, workers: int, sampler: EpochSampler) -> DataLoader[Any]:

@@ -15,7 +15,8 @@ def data_facts(data: RegistrationDataModule) -> dict[str, Any]:
     Returns:
         Plain types: ``name`` of the data set; of each split and modality its ``images`` and ``subjects``; of each
         organ and modality in how many training images it is ``labelled``; number of ``pairs`` of each split, for
-        training those that are listed; ``pairing``; ``left_out``: number of training images by reason.
+        training those that are listed; ``pairing``; ``left_out``: number of training images by reason;
+        ``unlabelled_val_pairs``: how many pairs do not validate because an image of them has no labels.
     """
     dataset = data.dataset
     pairs = {**dataset.pairs, "val": data.val_pairs()}
@@ -29,6 +30,7 @@ def data_facts(data: RegistrationDataModule) -> dict[str, Any]:
         "pairs": {split: len(own) for split, own in pairs.items()},
         "pairing": data.pairing,
         "left_out": dict(data.left_out),
+        "unlabelled_val_pairs": sum(not pair.labelled for pair in dataset.pairs["val"]),
     }
 
 
@@ -64,6 +66,8 @@ def facts_in_words(facts: Mapping[str, Any]) -> str:
     lines += [
         f"  left out: {_counted(count, 'training image')} {reason}" for reason, count in facts["left_out"].items()
     ]
+    if count := facts["unlabelled_val_pairs"]:
+        lines.append(f"  left out: {_counted(count, 'validation pair')} without labels")
     return "\n".join(lines)
 
 

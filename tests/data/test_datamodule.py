@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mmreg_lightning.data.datamodule import RegistrationDataModule
+from mmreg_lightning.data.summary import data_facts, facts_in_words
 from mmreg_lightning.errors import UserError
 
 RECIPES = {
@@ -228,12 +229,22 @@ def test_validation_pair_without_common_organ(make, edited):
         data.setup()
 
 
-def test_validation_image_without_labels(make, edited):
-    root = edited(lambda content: None)
+def test_validation_pairs_without_labels_are_left_out(make, edited):
+    def second(content):
+        content["registration_val"] += content["registration_test"]
+        content["registration_test"] = []
+
+    root = edited(second)
     (root / "labelsTr" / "PhantomMRCT_0004_0001.nii.gz").unlink()
     data = make(root)
-    with pytest.raises(UserError, match="0004_0001.nii.gz: a validation image without labels"):
-        data.setup()
+    data.setup()
+    assert [pair.name for pair in data.val_set.pairs] == ["0005_to_0005"]
+    facts = data_facts(data)
+    assert (facts["pairs"]["val"], facts["unlabelled_val_pairs"]) == (1, 1)
+    assert facts_in_words(facts).endswith("\n  left out: 1 validation pair without labels")
+    (root / "labelsTr" / "PhantomMRCT_0005_0001.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"_dataset.json: none of the 2 pairs of registration_val has labels$"):
+        make(root).setup()
 
 
 def test_training_image_that_shows_no_organ(make, edited):

@@ -45,6 +45,7 @@ def test_facts(facts):
             "without labels": 1,
             "of further subjects (data.max_subjects)": 2,
         },
+        "unlabelled_val_pairs": 0,
     }
     assert json.loads(json.dumps(facts)) == facts
 
