@@ -87,11 +87,13 @@ def folder_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield ``ensure_output_dir(path)``, which nobody else may lock until the block ends.
 
     The file ``.lock`` in it names process and host. The lock itself is the system's, which lets go of it when the
-    process ends in whatever way: the file of one that was killed is taken over.
+    process ends in whatever way: the file of one that was killed is taken over. A folder that did not exist and in
+    which nothing was written is removed again.
 
     Raises:
         UserError: the folder cannot be written, or another process holds it.
     """
+    existed = Path(path).exists()
     folder = ensure_output_dir(path)
     file = folder / LOCK
     with _locked(file, folder) as stream:
@@ -104,6 +106,9 @@ def folder_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             _held.discard(stream)
             file.unlink(missing_ok=True)
+            if not existed:
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
 
 
 def _locked(file: Path, folder: Path) -> TextIO:

@@ -155,9 +155,12 @@ def test_a_folder_in_use_is_refused(tmp_path: Path, holder: subprocess.Popen[str
         pass
     assert (tmp_path / "out" / LOCK).is_file(), "the other one goes on holding it"
     holder.communicate("\n")
-    with folder_lock(tmp_path / "out"):
+    with folder_lock(tmp_path / "out") as folder:
+        (folder / "result").touch()
+    assert [path.name for path in folder.iterdir()] == ["result"]
+    with folder_lock(tmp_path / "new"):
         pass
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "new").exists(), "nothing was written in it"
 
 
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path, holder: subprocess.Popen[str]) -> None:

@@ -133,7 +133,7 @@ def test_an_item_is_its_number_and_the_seed(make):
     assert torch.equal(torch.get_rng_state(), state)
     assert first["images"] == again["images"]
     parts = first.keys() - {"images"}
-    assert len(parts) == 4 and all(torch.equal(first[key], again[key]) for key in parts)
+    assert len(parts) == 6 and all(torch.equal(first[key], again[key]) for key in parts)
     assert not torch.equal(first["fixed"], second["fixed"])
     patches.seed = 1
     assert not torch.equal(first["fixed"], patches[7]["fixed"])
