@@ -197,11 +197,11 @@ def align(
     return resize_displacement(solver(fixed, moving), grid.shape), False
 
 
-class AlignedPair:
-    """A pair whose moving image is warped onto the fixed one, with the features of all families.
+class DescentMeasures:
+    """Capture range and energy landscape of all families on a pair that is aligned by a known displacement.
 
     Args:
-        pair: the record.
+        pair: its files.
         truth: (1, 3, I, J, K) in working voxels, fixed to moving; it aligns the pair.
         families: all with the same working grid and stride.
         names: organ of each label id.

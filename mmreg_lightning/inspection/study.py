@@ -15,7 +15,7 @@ from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError, positive_int
-from mmreg_lightning.inspection.descent import DISPLACEMENTS, AlignedPair, align, displacements
+from mmreg_lightning.inspection.descent import DISPLACEMENTS, DescentMeasures, align, displacements
 from mmreg_lightning.inspection.distances import distance_rows, majority_labels, organ_moments
 from mmreg_lightning.inspection.families import StudiedFamily, label_family
 from mmreg_lightning.inspection.probe import Samples, probe_rows, require_scikit_learn, sample_voxels
@@ -168,10 +168,10 @@ class Study:
         for number, pair in enumerate(pairs):
             truth, known = align(self.dataset, pair, labels, solver)
             exact = exact and known
-            aligned = AlignedPair(pair, truth, [*families, labels], self.names)
-            landscape += aligned.landscape_rows()
-            for displacement in displacements(truth.shape[2:], aligned.stride, self.seed + number):
-                capture += aligned.capture_rows(displacement, levels)
+            measures = DescentMeasures(pair, truth, [*families, labels], self.names)
+            landscape += measures.landscape_rows()
+            for displacement in displacements(truth.shape[2:], measures.stride, self.seed + number):
+                capture += measures.capture_rows(displacement, levels)
                 done()
         return capture, landscape, exact
 

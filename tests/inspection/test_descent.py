@@ -10,7 +10,7 @@ from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.inspection.descent import (
     DISPLACEMENTS,
-    AlignedPair,
+    DescentMeasures,
     Displacement,
     align,
     basin,
@@ -113,7 +113,7 @@ def test_other_pairs_are_aligned_by_the_solver_on_the_true_labels(families, data
 def test_true_labels_point_the_right_way_and_have_the_lowest_energy_at_the_alignment(families, dataset, test_pair):
     everything = [*families, label_family(families[0], list(NAMES))]
     truth, _ = align(dataset, test_pair, everything[-1], solver=None)
-    aligned = AlignedPair(test_pair, truth, everything, NAMES)
+    aligned = DescentMeasures(test_pair, truth, everything, NAMES)
     shift = Displacement("rigid", 1.0, shift_field(truth.shape[2:], (2.0, 0, 0)))
     rows = aligned.capture_rows(shift, [2, 1])
     keys = {(row["family"], row["level"], row["organ"]) for row in rows}
