@@ -38,7 +38,7 @@ def check_same(
     Args:
         path: of the note, a JSON file in the folder.
         settings: what may not change.
-        pairs: all that are registered; their files may not change either.
+        pairs: all that are registered; their files may not change either, nor what their labels mean.
         option: names the folder, for messages.
         joining: keys that may be set where they were null before.
 
@@ -47,6 +47,9 @@ def check_same(
     """
     now = json.loads(json.dumps(settings))
     files = {str(file): sha256(file) for pair in pairs for file in pair.files().values()}
+    for own in (files for pair in pairs for files in pair):
+        if str(own.labels) in files and own.labelling is not None and any(old != new for old, new in own.labelling.ids):
+            files[str(own.labels)] += f", read by {own.labelling.ids}"
     another = f"name another {option}"
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))

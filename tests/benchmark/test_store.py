@@ -27,6 +27,18 @@ def test_a_folder_does_not_take_results_of_other_files(pairs_phantom, tmp_path):
         check(tmp_path, settings, pairs)
 
 
+def test_a_folder_does_not_take_results_of_labels_that_meant_something_else(pairs_phantom, tmp_path):
+    root = shutil.copytree(pairs_phantom, tmp_path / "data")
+    check(tmp_path, {}, Learn2RegDataset.read(root).pairs["test"])
+    description = next(root.glob("*_dataset.json"))
+    content = json.loads(description.read_text(encoding="utf-8"))
+    names = content["labels"]["1"]
+    names["1"], names["2"] = names["2"], names["1"]
+    description.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UserError, match=r"labelsT.*_0001.nii.gz as it was before it changed"):
+        check(tmp_path, {}, Learn2RegDataset.read(root).pairs["test"])
+
+
 def test_a_folder_takes_more_pairs_and_a_checkpoint_but_no_other_tuning(tmp_path):
     base = {"checkpoint": None, "seed": 1, "report": {"split": "test", "pairs": 2}, "tuning": {"pairs": 3, "trials": 4}}
     check(tmp_path, base)
