@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Sequence
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Error numbers of what a user can mend, although it is found out while results are written."""
 
 
 class UserError(ValueError):

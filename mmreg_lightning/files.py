@@ -20,14 +20,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import NO_ROOM, UserError
 
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """Names the process that uses a folder, see ``folder_lock``."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What a user can mend, although it is found out while results are written."""
 
 
 @contextmanager

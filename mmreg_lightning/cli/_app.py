@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from mmreg_lightning.config import one_line
-from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import NO_ROOM
+from mmreg_lightning.errors import NO_ROOM, UserError
 
 Result = TypeVar("Result")
 _EXTRAS = {
