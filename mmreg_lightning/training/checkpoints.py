@@ -110,7 +110,7 @@ def is_last_batch(trainer: pl.Trainer) -> bool:
 def write_last(trainer: pl.Trainer, folder: str | Path | None) -> Path:
     """Write last.ckpt, which a training goes on from exactly."""
     path = Path(folder or trainer.default_root_dir) / f"last{ModelCheckpoint.FILE_EXTENSION}"
-    trainer.save_checkpoint(path)
+    trainer.save_checkpoint(path, weights_only=False)
     return path
 
 
@@ -303,5 +303,5 @@ def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
         keeper.best_model_score = keeper.kth_value = keeper.current_score = score
         keeper.best_model_path = keeper.kth_best_model_path = path
         keeper.best_k_models = {path: score}
-        trainer.save_checkpoint(path)
-    trainer.save_checkpoint(last)
+        trainer.save_checkpoint(path, weights_only=False)
+    trainer.save_checkpoint(last, weights_only=False)
