@@ -268,7 +268,7 @@ def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int |
     except UserError as error:
         other = "; repeat the overrides of the first run where they were others (its config.yaml holds them)"
         raise UserError(f"ckpt_path={path}: {error}{other if 'do not fit' in str(error) else ''}") from error
-    except (pickle.UnpicklingError, EOFError, OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except _UNREADABLE as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
     if isinstance(max_steps, int) and 0 < max_steps <= done:
         raise UserError(
@@ -291,8 +291,7 @@ def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
     keeper = keepers["best"]
     assert keeper.dirpath is not None and keeper.monitor is not None, "conf/callbacks names both"
     last = Path(keeper.dirpath) / f"last{keeper.FILE_EXTENSION}"
-    saved = torch.load(last, map_location="cpu", weights_only=True)["global_step"] if last.is_file() else -1
-    if saved >= trainer.global_step and keeper.best_model_path:
+    if steps_done(last) >= trainer.global_step and keeper.best_model_path:
         return
     trainer.validate(module, datamodule=data, verbose=False)
     score = trainer.callback_metrics[keeper.monitor].detach().cpu()

@@ -30,7 +30,7 @@ def check_values(settings: Mapping[str, Any]) -> None:
         if isinstance(value, int) and value != -1 and value < 1:
             raise UserError(f"trainer.{key}={value}: must be 1 or more, or -1 for no limit")
     for key in _LIMITS:
-        if trainer.get(key) == 0 and trainer.get(key) is not None:
+        if trainer.get(key) == 0:
             raise UserError(f"trainer.{key}={trainer[key]}: must be more than 0")
     for key in _COUNTS:
         if trainer.get(key) is not None:

@@ -16,13 +16,13 @@ from mmreg_lightning.phantom.dataset import NAME
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--subjects", "0"], "^subjects=0: "),
-        (["--subjects", "1", "--size", "15", "32", "32"], r"^size=\[15, 32, 32\]: "),
-        (["--subjects", "1", "--spacing", "0"], "^spacing=0.0: "),
-        (["--subjects", "1", "--spacing", "nan"], "^spacing=nan: "),
+        (["--subjects", "0"], "^subjects=0: must be"),
+        (["--subjects", "1", "--size", "15", "32", "32"], r"^size=\[15, 32, 32\]: must be"),
+        (["--subjects", "1", "--spacing", "0"], "^spacing=0.0: must be"),
+        (["--subjects", "1", "--spacing", "nan"], "^spacing=nan: must be"),
         (["--subjects", "1", "--seed", "-1"], "^seed=-1 "),
-        (["--subjects", "1", "--intra-displacement", "-2"], "^intra_displacement=-2.0: "),
-        (["--subjects", "3", "--val", "2", "--test", "2"], "^val=2 and test=2: "),
+        (["--subjects", "1", "--intra-displacement", "-2"], "^intra_displacement=-2.0: must be"),
+        (["--subjects", "3", "--val", "2", "--test", "2"], "^val=2 and test=2: must be"),
     ],
 )
 def test_bad_arguments(arguments: Sequence[str], message: str, tmp_path: Path) -> None:
@@ -43,4 +43,4 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     with pytest.raises(SystemExit) as stop:
         cli.entry()
     assert stop.value.code == 2
-    assert "error: --subjects 0: " in capsys.readouterr().err
+    assert "error: --subjects 0: must be" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from mmreg_lightning.cli import phantom as cli
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.errors import UserError
@@ -96,43 +94,10 @@ def test_empty_folder_may_be_filled(tmp_path: Path) -> None:
     assert (write_phantom(tmp_path / "empty", 1, (16, 16, 16)) / "labelsTr").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--subjects", "0"], "subjects=0: must be"),
-        (["--subjects", "1", "--size", "15", "32", "32"], r"size=\[15, 32, 32\]: must be"),
-        (["--subjects", "1", "--spacing", "0"], "spacing=0.0: must be"),
-        (["--subjects", "1", "--spacing", "nan"], "spacing=nan: must be"),
-        (["--subjects", "1", "--seed", "-1"], "seed=-1"),
-        (["--subjects", "1", "--intra-displacement", "-2"], "intra_displacement=-2.0: must be"),
-        (["--subjects", "3", "--val", "2", "--test", "2"], "val=2 and test=2: must be"),
-    ],
-)
-def test_bad_arguments(arguments: Sequence[str], message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        cli.main(["--out", str(tmp_path / "x"), *arguments])
-    assert not list(tmp_path.iterdir())
-
-
 def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_phantom(tmp_path / "file" / "phantom", 1, (16, 16, 16))
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    cli.main(["--out", str(tmp_path / "x"), "--subjects", "1", "--size", "16", "16", "16", "--spacing", "20"])
-    assert str(tmp_path / "x") in capsys.readouterr().out
-    assert nib.load(tmp_path / "x" / "imagesTr" / f"{NAME}_0001_0000.nii.gz").header.get_zooms() == (
-        20,
-        20,
-        20,
-    )
-    monkeypatch.setattr("sys.argv", ["mmreg-phantom", "--out", str(tmp_path / "y"), "--subjects", "0"])
-    with pytest.raises(SystemExit) as stop:
-        cli.entry()
-    assert stop.value.code == 2
-    assert "--subjects 0: must be" in capsys.readouterr().err
 
 
 def test_the_known_displacement_is_that_of_the_landmarks(tmp_path):
