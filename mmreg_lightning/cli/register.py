@@ -180,6 +180,8 @@ def _register_one(arguments: argparse.Namespace, command: str) -> None:
         print(f"Confidence {result.confidence.case:.2f}")
         if result.confidence.low:
             print(f"Warning: {result.confidence.sentence()}.")
+    for note in result.notes:
+        print(f"Note: {note}")
     print(f"Results: {arguments.out}")
 
 
@@ -226,11 +228,12 @@ def _register_many(arguments: argparse.Namespace, command: str) -> None:
 
     settings = resolve(_options(arguments))
 
-    def register(files: Pair[ImageFiles], folder: Path) -> None:
+    def register(files: Pair[ImageFiles], folder: Path) -> list[str]:
         with progress_bar("registering") as update:
             progress = functools.partial(update, "registering")
             formats = arguments.field_formats
-            register_files(files, settings, folder, field_formats=formats, progress=progress, command=command)
+            result = register_files(files, settings, folder, field_formats=formats, progress=progress, command=command)
+        return result.notes
 
     failed = register_batch(pairs, arguments.out, register, shard, lambda files: settings)
     print(f"Results: {arguments.out / SUMMARY}, and a folder for each pair")

@@ -51,6 +51,12 @@ class Image:
             if other is not None:
                 check_same_grid(other, self.volume)
 
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed when the files were read, one sentence each."""
+        parts = [part for part in (self.volume, self.labels, self.mask) if part is not None]
+        return list(dict.fromkeys(note for part in parts for note in part.native.notes))
+
 
 @dataclass(frozen=True)
 class ImageFiles:

@@ -22,10 +22,12 @@ class NativeGrid:
     Attributes:
         shape: (X, Y, Z) of the file.
         affine: 4x4, voxel of the file to world RAS mm.
+        notes: what was assumed when the file was read, one sentence each that names the file.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, grid: Grid) -> NativeGrid:

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def read_shard(text: str) -> tuple[int, int]:
 def register_batch(
     pairs: Pairs,
     out: str | os.PathLike[str],
-    register: Callable[[Pair[ImageFiles], Path], object],
+    register: Callable[[Pair[ImageFiles], Path], Sequence[str]],
     shard: tuple[int, int] = (1, 1),
     settings: Callable[[Pair[ImageFiles]], Settings] | None = None,
     report: Callable[[str], None] = print,
@@ -93,7 +93,7 @@ def register_batch(
     Args:
         pairs: of ``read_pairs`` or of a data set.
         out: folder of the results, one a pair, and of summary.csv.
-        register: registers files into a folder.
+        register: registers files into a folder and returns the notes of the result.
         shard: (K, N): every N-th pair from the K-th on.
         settings: of each pair; finished pairs must have been made with them and from the same files. None takes any.
         report: told one line a pair.
@@ -122,14 +122,14 @@ def register_batch(
         partial = folder / f".{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            register(files, partial)
+            notes = register(files, partial)
         except UserError as error:
             shutil.rmtree(partial, ignore_errors=True)
             failed.append(name)
             report(f"{place}: failed: {error}")
             continue
         os.replace(partial, folder / name)
-        report(f"{place}: done")
+        report("\n".join([f"{place}: done", *(f"    note: {note}" for note in notes)]))
     write_summary(pairs, folder)
     return failed
 

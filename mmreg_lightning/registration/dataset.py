@@ -116,11 +116,12 @@ def register_dataset(
     def target(pair: Pair[ImageFiles]) -> Path:
         return fields / f"{plan.fields[names[pair]]}.npz"
 
-    def register(pair: Pair[ImageFiles], where: Path) -> None:
+    def register(pair: Pair[ImageFiles], where: Path) -> list[str]:
         result = register_files(
             pair, plan.settings_of(pair), where, field_formats=field_formats, progress=progress, command=command
         )
         _submit(result.displacement, result.pair, target(pair))
+        return result.notes
 
     failed = register_batch(plan.pairs, folder, register, shard, plan.settings_of, report)
     for name, pair in plan.pairs.items():

@@ -55,6 +55,7 @@ def write_html(path: str | os.PathLike[str], result: Result, picture: PairPictur
             "The moving image before the deformation is shown under the affine alignment that preceded it; the numbers "
             "before are as the headers place the images."
         )
+    notes += result.notes
     tables = score_tables(result.scores, result.watch.seconds)
     if confidence is not None:
         rows = [

@@ -98,6 +98,12 @@ class Result:
         return FieldTransform(self.displacement[0], self.pair.fixed.volume.grid)
 
     @property
+    def notes(self) -> list[str]:
+        """What was assumed of the files and decided on the way, one sentence each."""
+        own = [*self.pair.fixed.notes, *self.pair.moving.notes, *self.registration.notes]
+        return list(dict.fromkeys(own))
+
+    @property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds, up to now: scores, seconds by stage, memory, confidence."""
         return {
@@ -168,6 +174,7 @@ class Result:
             run = {
                 **describe_run({**self.inputs, **self.settings.files()}, command),
                 "settings": self.settings.describe(default_spacing(self.pair.fixed.volume.grid)),
+                "notes": self.notes,
                 "initial_affine_ras_mm": np.asarray(self.registration.initial).tolist(),
             }
             write_text(out / "run.yaml", yaml.safe_dump(run, sort_keys=False, width=100))

@@ -68,6 +68,7 @@ class Registration:
         feature_displacement: (1, 3, i, j, k) in voxels of the feature grid, without the initial affine.
         fixed_features, moving_features: (1, C, i, j, k); the moving ones under the initial affine, not warped.
         seconds: by stage.
+        notes: what was decided on the way that nobody asked for, one sentence each.
     """
 
     displacement: Tensor
@@ -77,6 +78,7 @@ class Registration:
     fixed_features: Tensor
     moving_features: Tensor
     seconds: Mapping[str, float]
+    notes: Sequence[str] = ()
 
     @property
     def feature_grid(self) -> Grid:
@@ -106,6 +108,7 @@ class FeatureMaps:
         weight: (1, 1, i, j, k) where both images are seen and the fixed mask is set; None is everywhere.
         moving_weight: (1, 1, i, j, k) where the moving mask is set, under the initial affine; None is everywhere.
         seconds: by stage.
+        notes: see ``Registration``.
     """
 
     fixed_grid: Grid
@@ -116,6 +119,7 @@ class FeatureMaps:
     weight: Tensor | None
     moving_weight: Tensor | None
     seconds: Mapping[str, float]
+    notes: Sequence[str] = ()
 
 
 @torch.no_grad()
@@ -199,6 +203,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         maps.fixed.cpu(),
         maps.moving.cpu(),
         {**maps.seconds, **watch.seconds},
+        maps.notes,
     )
 
 

@@ -155,7 +155,7 @@ def test_shards_that_are_none(text: str) -> None:
 def test_a_folder_of_something_else_is_not_taken_for_a_result(table: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "pair1").mkdir(parents=True)
     with pytest.raises(UserError, match="pair1 exists, but holds no results"):
-        register_batch(read_pairs(table), tmp_path / "out", lambda files, folder: None)
+        register_batch(read_pairs(table), tmp_path / "out", lambda files, folder: [])
 
 
 def test_options_that_exclude_each_other(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
