@@ -70,11 +70,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--moving-landmarks", type=Path, metavar="CSV", help="the same places, row by row")
     parser.add_argument(
         "--affine",
-        default="none",
+        default="auto",
         metavar="KIND|FILE",
-        help="before the deformation: none trusts the headers (default), moments aligns the centres of mass, rigid, "
-        "similarity and affine search by the features from both of these; or a transform file of ITK or ANTs (.tfm, "
-        ".txt, .mat, .h5), fixed to moving",
+        help="before the deformation: auto (default) trusts the headers where the images overlap and the features agree "
+        "there, else it aligns the centres of mass and searches a rigid transform, and says so; none trusts the "
+        "headers, moments aligns the centres of mass, rigid, similarity and affine search by the features from both; "
+        "or a transform file of ITK or ANTs (.tfm, .txt, .mat, .h5), fixed to moving",
+    )
+    parser.add_argument(
+        "--no-body-mask",
+        dest="body_mask",
+        action="store_false",
+        help="look at the table of a CT and at padding, too; by default an image without a mask gets one of the body",
     )
     parser.add_argument(
         "--spacing",

@@ -11,6 +11,11 @@ from torch import Tensor
 from mmreg_lightning.errors import UserError
 
 Recipe = Mapping[str, float | str]
+OUTLIER = 10.0
+"""Intensities that are not clipped end this many widths of the window beyond it: one voxel must not set the scale."""
+_PADDED_BORDER = 0.25  # share of the border's voxels
+_PADDED_IMAGE = 0.05  # share of all voxels
+_SOLID = 0.6  # share of the padded voxels whose six neighbours are padded, too
 
 
 @dataclass
@@ -30,7 +35,8 @@ def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
         image: any shape.
         recipe: ``{"kind": "window", "low": a, "high": b}`` with intensities a and b (Hounsfield units, for CT), or
             ``{"kind": "percentile", "low": p, "high": q}`` with percentiles of the image (for modalities without an
-            absolute scale, such as MR). The result is clipped to [0, 1] unless the recipe has ``"clip": False``.
+            absolute scale, such as MR), without its ``padding``. The result is clipped to [0, 1], or, if the recipe has
+            ``"clip": False``, to ``OUTLIER`` widths of the window around it.
 
     Raises:
         UserError: the kind is unknown, or ``low`` is not below ``high``.
@@ -43,13 +49,62 @@ def normalise_intensity(image: Tensor, recipe: Recipe) -> Tensor:
     elif recipe["kind"] != "window":
         raise UserError(f"intensity recipe {dict(recipe)}: kind must be 'window' or 'percentile'")
     normalised = (image - low) / max(high - low, torch.finfo(image.dtype).eps)
-    return normalised.clamp(0, 1) if recipe.get("clip", True) else normalised
+    if recipe.get("clip", True):
+        return normalised.clamp(0, 1)
+    return normalised.clamp(-OUTLIER, 1 + OUTLIER)
+
+
+def padding(image: Tensor) -> Tensor | None:
+    """Where an image was filled with one value: outside of a mask, of the scanner's circle, of what was resampled.
+
+    That is the commonest value of the image's border, where it makes a good part of border and image, in solid regions:
+    air of a scanner is not solid, it has noise.
+
+    Args:
+        image: (..., I, J, K).
+
+    Returns:
+        Boolean, the image's shape; None where there is no padding, or nothing else.
+    """
+    if image.ndim < 3 or min(image.shape[-3:]) < 3:
+        return None
+    faces = [image.select(axis, index).flatten() for axis in (-3, -2, -1) for index in (0, -1)]
+    border = torch.cat(faces)
+    values, counts = border.unique(return_counts=True)
+    commonest = int(counts.argmax())
+    if int(counts[commonest]) < _PADDED_BORDER * border.numel():
+        return None
+    padded = image == values[commonest]
+    core = padded
+    for axis in (-3, -2, -1):
+        core = core & _both_neighbours(padded, axis)
+    total = int(padded.sum())
+    if total < _PADDED_IMAGE * image.numel() or total == image.numel() or int(core.sum()) < _SOLID * total:
+        return None
+    return padded
+
+
+def _both_neighbours(padded: Tensor, axis: int) -> Tensor:
+    """Whether both neighbours along an axis are padded; what lies beyond the border is."""
+    n = padded.shape[axis]
+    out = torch.ones_like(padded)
+    out.narrow(axis, 1, n - 1).logical_and_(padded.narrow(axis, 0, n - 1))
+    out.narrow(axis, 0, n - 1).logical_and_(padded.narrow(axis, 1, n - 1))
+    return out
 
 
 def _percentiles(image: Tensor, low: float, high: float) -> tuple[float, float]:
-    values = image.flatten()
+    padded = padding(image)
+    values = image.flatten() if padded is None else image[~padded]
     n = values.numel()
     # torch.quantile refuses more than 16 million values.
     ranks = [1 + round(p / 100 * (n - 1)) for p in (low, high)]
     a, b = (float(values.kthvalue(rank).values) for rank in ranks)
+    if padded is not None:
+        fill = float(image[padded][0])
+        # Where padding looks like air it stays darker than all tissue; -3024 beside Hounsfield units sets no scale.
+        if a == b:  # a shape in padding
+            a, b = min(a, fill), max(b, fill)
+        elif fill < a <= fill + max(b - a, abs(b - fill) / 2):
+            a = fill
     return a, b

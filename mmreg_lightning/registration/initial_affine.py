@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 from mmreg_lightning.functional.resize import pool
+from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid, is_invertible
 from mmreg_lightning.geometry.moments import moments_translation
 from mmreg_lightning.geometry.resample import resample_volume
@@ -26,7 +29,13 @@ from mmreg_lightning.solvers.affine import AFFINE_KINDS, AffineRegistration, Fea
 if TYPE_CHECKING:
     from mmreg_lightning.registration.settings import Settings
 
-AFFINES = ("none", "moments", *AFFINE_KINDS)
+AFFINES = ("auto", "none", "moments", *AFFINE_KINDS)
+_FAR = 25.0
+"""mm, root mean square over the fixed image: a rigid search that ends nearer than this to the headers agrees with them.
+What is left is the solver's: on 33 patients whose headers are right to a centimetre or two it is as good without."""
+_LOWERS = 0.9
+"""Share of the features' energy that a rigid search must get below. Between two subjects' vertebrae it gains 8 % and
+loses a sixth of the overlap; where headers of one patient are wrong it gains 11 to 45 %."""
 
 
 def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -53,46 +62,94 @@ def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64
     return read_affine(affine)
 
 
-def initial_affine(pair: Pair[Image], settings: Settings, spacing: float | Sequence[float]) -> NDArray[np.float64]:
+def initial_affine(
+    pair: Pair[Image], settings: Settings, spacing: float | Sequence[float]
+) -> tuple[NDArray[np.float64], list[str]]:
     """The alignment that precedes the solver: 4x4, world RAS mm of the fixed to that of the moving image.
 
-    ``none`` trusts the headers, ``moments`` aligns the centres of mass. ``rigid``, ``similarity`` and ``affine`` go on
-    from both of these, and from centre on centre of the images, with ``AffineRegistration`` on the features, each
-    image's on its own working grid. ``moments`` does not look at masks.
+    ``none`` trusts the headers, ``moments`` aligns the centres of mass of what lies in the masks. ``rigid``,
+    ``similarity`` and ``affine`` go on from both of these, and from centre on centre of the images, with
+    ``AffineRegistration`` on the features, each image's on its own working grid. ``auto`` trusts the headers where the
+    fields of view overlap and no rigid search, from all three starts, finds much lower energy of the features far from
+    there; else it takes the result of the search, or the best start if the search does not lower the energy much.
 
     Args:
         pair: images, intensities as in the file.
         settings: kind or matrix, features and recipes.
         spacing: of the working grid, mm.
 
+    Returns:
+        The matrix, and what ``auto`` decided, in one sentence.
+
     Raises:
         UserError: an image is empty within its recipe, or the features cannot be computed.
     """
     if settings.initial is not None:
-        return settings.initial
+        return settings.initial, []
     if settings.affine == "none":
-        return np.eye(4)
+        return np.eye(4), []
     modalities = Pair(settings.fixed_modality, settings.moving_modality)
     moments = moments_translation(
-        *(
-            Volume(
-                normalise_intensity(image.volume.data, settings.family.display(modality)),
-                image.volume.grid,
-                path=image.volume.path,
-            )
-            for image, modality in zip(pair, modalities, strict=True)
-        )
+        *(_mass(image, settings.family.display(name)) for image, name in zip(pair, modalities, strict=True))
     )
     if settings.affine == "moments":
-        return moments
-    maps = [_feature_map(image, modality, settings, spacing) for image, modality in zip(pair, modalities, strict=True)]
+        return moments, []
+    maps = [
+        _feature_map(role, image, modality, settings, spacing)
+        for role, image, modality in zip(("fixed", "moving"), pair, modalities, strict=True)
+    ]
     centers = np.eye(4)
     centers[:3, 3] = pair.moving.volume.grid.center - pair.fixed.volume.grid.center
+    starts = [np.eye(4), moments, centers]
+    if settings.affine == "auto":
+        return _choose(maps[0], maps[1], starts, pair.fixed.volume.grid)
     # Checked when the options were read.
-    return AffineRegistration(settings.affine)(maps[0], maps[1], [np.eye(4), moments, centers])  # type: ignore[arg-type]
+    return AffineRegistration(settings.affine)(maps[0], maps[1], starts), []  # type: ignore[arg-type]
 
 
-def _feature_map(image: Image, modality: str, settings: Settings, spacing: float | Sequence[float]) -> FeatureMap:
+def _choose(
+    fixed: FeatureMap, moving: FeatureMap, starts: Sequence[NDArray[np.float64]], grid: Grid
+) -> tuple[NDArray[np.float64], list[str]]:
+    """The ``auto`` alignment.
+
+    Args:
+        fixed, moving: features of the images.
+        starts: those of the headers, of the centres of mass, of the fields of view.
+        grid: of the fixed image.
+    """
+    search = AffineRegistration("rigid")
+    found = search(fixed, moving, starts)
+    *costs, lowest = search.costs(fixed, moving, [*starts, found])
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in grid.shape))), dtype=np.float64)
+    # The variance of a box is a third of that of its corners.
+    moved = transform_points(found, transform_points(grid.affine, corners)) - transform_points(grid.affine, corners)
+    mean = moved.mean(axis=0)
+    distance = float(np.sqrt((mean**2).sum() + ((moved - mean) ** 2).sum(axis=1).mean() / 3))
+    overlap = costs[0] < float("inf")
+    if overlap and (distance < _FAR or lowest > _LOWERS * costs[0]):
+        return starts[0], []
+    why = "the features agree better elsewhere" if overlap else "the images hardly overlap"
+    best = int(np.argmin(costs))
+    if lowest < _LOWERS * costs[best]:
+        angle = float(np.degrees(np.arccos(np.clip((np.trace(found[:3, :3]) - 1) / 2, -1, 1))))
+        how = f"a rigid search moved the image by {np.linalg.norm(mean):.0f} mm and turned it by {angle:.0f} degrees"
+    else:
+        found = starts[best]
+        how = f"{('the headers', 'the centres of mass', 'the centres of the fields of view')[best]} were aligned"
+    return found, [f"The headers are not trusted, because {why}: {how}; --affine none keeps the headers."]
+
+
+def _mass(image: Image, recipe: Recipe) -> Volume:
+    """Intensities of 0 to 1 for a centre of mass, 0 outside of the image's mask."""
+    mass = normalise_intensity(image.volume.data, recipe)
+    if image.mask is not None:
+        mass = mass * image.mask.data
+    return Volume(mass, image.volume.grid, path=image.volume.path)
+
+
+def _feature_map(
+    role: str, image: Image, modality: str, settings: Settings, spacing: float | Sequence[float]
+) -> FeatureMap:
     """Features of an image on its own working grid."""
     features = settings.features
     grid = working_grid(image.volume.grid, spacing)
@@ -101,7 +158,19 @@ def _feature_map(image: Image, modality: str, settings: Settings, spacing: float
     if image.mask is not None:
         inside = inside * resample_volume(image.mask, grid, fill=0.0).data
     # Twelve parameters are found on the CPU in no time.
-    return FeatureMap(features(seen, modality).cpu(), pool(inside[None], features.stride), grid.pooled(features.stride))
+    found = features(seen, modality)
+    check_features(found, role, settings)
+    return FeatureMap(found.cpu(), pool(inside[None], features.stride), grid.pooled(features.stride))
+
+
+def check_features(features: Tensor, role: str, settings: Settings) -> None:
+    """Check that the features of the ``role`` image are numbers.
+
+    Raises:
+        UserError: some are not finite.
+    """
+    if not torch.isfinite(features).all():
+        raise UserError(f"features={settings.family.name}: those of the {role} image are not finite")
 
 
 def network_input(

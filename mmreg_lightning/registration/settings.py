@@ -39,8 +39,9 @@ class Options:
         features: family where there is no checkpoint: a file of conf/features by its name, or the path of another one.
         fixed_modality, moving_modality: choose the intensity recipes; None is the checkpoint's. Letter case matters
             only with a checkpoint.
-        affine: alignment before the solver: ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, a transform
-            file of ITK or ANTs, or a 4x4 matrix (world RAS mm of the fixed to that of the moving image).
+        affine: alignment before the solver: ``auto``, ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, a
+            transform file of ITK or ANTs, or a 4x4 matrix (world RAS mm of the fixed to that of the moving image).
+        body_mask: an image without a mask gets that of the body in it, see ``geometry.body.body_mask``.
         spacing: of the working grid, mm; None is the checkpoint's, without one ``default_spacing``.
         solver: name of a file of conf/solver, which takes the descent step that the checkpoint was trained with; None
             is the checkpoint's own solver, without one demons with the step of the feature family.
@@ -53,7 +54,8 @@ class Options:
     features: str = "mind_ssc"
     fixed_modality: str | None = None
     moving_modality: str | None = None
-    affine: str | NDArray[np.float64] = "none"
+    affine: str | NDArray[np.float64] = "auto"
+    body_mask: bool = True
     spacing: float | None = None
     solver: str | None = None
     overrides: Sequence[str] = ()
@@ -75,6 +77,7 @@ class Settings:
         affine: what precedes the solver, in words; ``initial`` is its 4x4 matrix where it is given.
         device: where features are computed and compared.
         confidence: to judge the registration by, and its file.
+        body_mask: an image without a mask gets that of the body in it.
     """
 
     family: FeatureFamily
@@ -89,6 +92,7 @@ class Settings:
     device: torch.device = torch.device("cpu")
     confidence: ConfidenceModel | None = None
     confidence_file: Path | None = None
+    body_mask: bool = False
 
     @property
     def features(self) -> FeatureExtractor:
@@ -116,6 +120,7 @@ class Settings:
             "normalisation": {name: dict(self.family.recipe(name)) for name in modalities},
             "spacing_mm": list(spacing) if isinstance(spacing, Sequence) else spacing,
             "affine": self.affine,
+            "body_mask": self.body_mask,
             "solver": dict(self.solver_config),
         }
 
@@ -171,6 +176,7 @@ def resolve(options: Options) -> Settings:
         device,
         None if options.confidence is None else read_confidence(options.confidence),
         None if options.confidence is None else Path(options.confidence),
+        options.body_mask,
     )
     if settings.confidence is not None:
         check_calibration(settings.confidence, str(options.confidence), family.checkpoint, settings.calibrated())

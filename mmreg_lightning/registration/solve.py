@@ -23,8 +23,9 @@ from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import then_affine
 from mmreg_lightning.geometry.working import field_of_view, working_grid
-from mmreg_lightning.registration.initial_affine import check_overlap, initial_affine, network_input
-from mmreg_lightning.registration.settings import Settings, default_spacing
+from mmreg_lightning.registration.initial_affine import check_features, check_overlap, initial_affine, network_input
+from mmreg_lightning.registration.masks import with_body_masks
+from mmreg_lightning.registration.settings import UNNAMED, Settings, default_spacing
 from mmreg_lightning.solvers.protocol import Progress, Solver
 
 MAX_WORKING_VOXELS = 2**27
@@ -138,13 +139,19 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
             overlap, no place is within both masks, or features are not finite.
     """
     watch = Stopwatch()
+    notes: list[str] = []
+    if settings.body_mask:
+        with watch.stage("body_mask"):
+            modalities = Pair(settings.fixed_modality, settings.moving_modality)
+            pair, notes = with_body_masks(pair, modalities, UNNAMED)
     fixed, moving = pair.fixed.volume, pair.moving.volume
     features, family = settings.features, settings.family
     spacing = settings.spacing or default_spacing(fixed.grid)
     grid = working_grid(fixed.grid, spacing)
     check_working_size(grid, spacing)
     with watch.stage("affine"):
-        initial = initial_affine(pair, settings, spacing)
+        initial, decided = initial_affine(pair, settings, spacing)
+        notes += decided
     with watch.stage("prepare"):
         check_overlap(fixed, moving, initial)
         fixed_input = network_input(pair.fixed, grid, family.recipe(settings.fixed_modality), features)
@@ -168,10 +175,9 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
             features(moving_input.to(settings.device), settings.moving_modality),
         )
     for role, found in zip(("fixed", "moving"), maps, strict=True):
-        if not torch.isfinite(found).all():
-            raise UserError(f"features={family.name}: those of the {role} image are not finite")
+        check_features(found, role, settings)
     weight, moving_weight = (None if w is None else w.to(settings.device) for w in (weight, moving_weight))
-    return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds)
+    return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds, notes)
 
 
 @torch.no_grad()

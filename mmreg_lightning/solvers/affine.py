@@ -96,6 +96,20 @@ class AffineRegistration:
             candidates = [min(found, key=lambda one: one[1])[0]]
         return candidates[0]
 
+    @torch.no_grad()
+    def costs(self, fixed: FeatureMap, moving: FeatureMap, transforms: Sequence[NDArray[np.float64]]) -> list[float]:
+        """What the search lowers, of several transforms on one scale; infinite where the images do not overlap.
+
+        Args:
+            fixed, moving: features of the two images, each on any grid.
+            transforms: 4x4, world RAS mm of the fixed to world RAS mm of the moving image.
+        """
+        factor = self._usable(fixed.grid, moving.grid)[-1]
+        level = fixed.pooled(factor), moving.pooled(factor)
+        first = [_cost(*level, *_warped(*level, transform), None) for transform in transforms]
+        scale = min((s for cost, s in first if cost < float("inf")), key=float, default=first[0][1])
+        return [_cost(*level, *_warped(*level, transform), scale)[0] for transform in transforms]
+
     def _usable(self, fixed: Grid, moving: Grid) -> list[int]:
         sizes = {k: (fixed.pooled(k).shape, moving.pooled(k).shape) for k in self.levels}
         large = [k for k, (f, m) in sizes.items() if min(*f, *m) >= MIN_SIDE]

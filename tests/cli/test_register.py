@@ -39,7 +39,8 @@ def test_prints_the_numbers_and_the_folder(
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0].startswith("Dice 0.") and "(2 labels), folds " in lines[0]
-    assert lines[1] == f"Results: {tmp_path / 'out'}"
+    assert [line.startswith("Note: ") for line in lines[1:3]] == [True, True], "both images are padded"
+    assert lines[3] == f"Results: {tmp_path / 'out'}"
     assert err == ""
 
 
@@ -90,7 +91,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "must be a 3-D image": {"moving": save(tmp_path / "4d.nii.gz", np.stack([noise, noise], -1), affine)},
         "NaN": {"moving": save(tmp_path / "nan.nii.gz", hole, affine)},
         "constant.nii.gz": {"moving": save(tmp_path / "constant.nii.gz", noise * 0 + 3, affine)},
-        "do not overlap": {"moving": save(tmp_path / "far.nii.gz", noise, far)},
+        "do not overlap": {"moving": save(tmp_path / "far.nii.gz", noise, far), "affine": "none"},
         f"--fixed-labels {fixed.labels}: is given without moving_labels": {"fixed_labels": fixed.labels},
         "is given without fixed_landmarks": {"moving_landmarks": tmp_path / "one.csv"},
         "is not on the same grid": {
@@ -105,6 +106,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "nothing of them lies where both images are seen": {
             "fixed_mask": save(tmp_path / "c1.nii.gz", corner, affine),
             "moving_mask": save(tmp_path / "c2.nii.gz", corner[::-1], affine),
+            "affine": "none",
         },
         "--affine nowhere.tfm: there is no such file": {"affine": "nowhere.tfm"},
         "--affine sideways: must be one of": {"affine": "sideways"},

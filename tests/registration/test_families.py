@@ -26,7 +26,7 @@ def test_without_a_checkpoint_any_modality_has_a_recipe() -> None:
     settings = resolve(Options(fixed_modality="OCT", moving_modality="CT"))
     family = settings.family
     for modality in ("OCT", "CT"):  # MIND-SSC needs no window
-        assert family.recipe(modality) == {"kind": "percentile", "low": 0.0, "high": 100.0}
+        assert family.recipe(modality) == {"kind": "percentile", "low": 1.0, "high": 99.0, "clip": False}
     assert family.display("OCT") == {"kind": "percentile", "low": 1.0, "high": 99.0, "clip": True}
     assert family.display("CT")["kind"] == "window"
     assert family.display("unnamed")["kind"] == "percentile"

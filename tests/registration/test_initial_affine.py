@@ -93,7 +93,7 @@ def test_a_matrix_that_is_none(matrix: NDArray[np.float64]) -> None:
         ("nowhere.tfm", "there is no such file"),
         (
             "sideways",
-            "must be one of none, moments, rigid, similarity, affine, or a transform file",
+            "must be one of auto, none, moments, rigid, similarity, affine, or a transform file",
         ),
     ],
 )
@@ -105,21 +105,23 @@ def test_a_word_that_is_neither_a_kind_nor_a_file(name: str, expected: str) -> N
 
 def test_none_trusts_the_headers_and_a_matrix_is_not_improved() -> None:
     pair = Pair(block((4, 4, 4), np.diag([2.0, 2, 2, 1])), block((8, 6, 2), np.diag([2.0, 2, 2, 1])))
-    assert np.array_equal(initial_affine(pair, settings_of("none"), 3.0), np.eye(4))
+    assert np.array_equal(initial_affine(pair, settings_of("none"), 3.0)[0], np.eye(4))
     matrix = translation(100, 0, 0)
-    assert np.array_equal(initial_affine(pair, settings_of(matrix), 3.0), matrix)
+    assert np.array_equal(initial_affine(pair, settings_of(matrix), 3.0)[0], matrix)
 
 
-def test_moments_is_the_way_between_the_centres_of_mass_whatever_the_masks_are() -> None:
+def test_moments_is_the_way_between_the_centres_of_mass_within_the_masks() -> None:
     fixed = block((4, 4, 4), np.diag([2.0, 2, 2, 1]))  # centre 5.5 voxels: 11 mm
     affine = translation(40, -30, 20) @ np.diag([3.0, 1, 2, 1])
     moving = block((2, 8, 10), affine, (20, 16, 18))  # centre (3.5, 9.5, 11.5) voxels: (50.5, -20.5, 43) mm
     expected = translation(39.5, -31.5, 32)
-    np.testing.assert_allclose(initial_affine(Pair(fixed, moving), settings_of("moments"), 3.0), expected, atol=1e-5)
+    np.testing.assert_allclose(initial_affine(Pair(fixed, moving), settings_of("moments"), 3.0)[0], expected, atol=1e-5)
     half = np.zeros((20, 16, 18))
     half[:3] = 1
     masked = image_of(moving.volume.data[0].numpy(), affine, half)
-    np.testing.assert_allclose(initial_affine(Pair(fixed, masked), settings_of("moments"), 3.0), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        initial_affine(Pair(fixed, masked), settings_of("moments"), 3.0)[0], translation(35, -31.5, 32), atol=1e-5
+    )
 
 
 def test_an_empty_image_has_no_centre_of_mass() -> None:
@@ -131,7 +133,7 @@ def test_an_empty_image_has_no_centre_of_mass() -> None:
 @pytest.mark.parametrize("kind", ["rigid", "similarity", "affine"])
 def test_each_kind_finds_what_it_can_from_beyond_the_field_of_view(kind: str) -> None:
     truth = translation(*(CENTER + [300, 200, -400])) @ np.diag([1.05, 1.05, 1.05, 1]) @ translation(*-CENTER)
-    found = initial_affine(Pair(body(np.eye(4)), body(truth)), settings_of(kind), 3.0)
+    found = initial_affine(Pair(body(np.eye(4)), body(truth)), settings_of(kind), 3.0)[0]
     scale, within, farthest = (1.05, 0.02, 0.0) if kind != "rigid" else (1.0, 1e-6, 0.05 * 30 * np.sqrt(3))
     assert np.linalg.det(found[:3, :3]) ** (1 / 3) == pytest.approx(scale, abs=within)
     assert errors_mm(found, truth).max() < farthest + 2.0  # mm; voxels of the features have 6
@@ -144,8 +146,8 @@ def test_what_a_mask_leaves_out_does_not_pull() -> None:
     moving = body(truth, mask)
     # Above the mask the body has moved the other way.
     moving.volume.data[0, :, :, 20:] = moving.volume.data[0].roll(-8, 0)[:, :, 20:]
-    free = errors_mm(initial_affine(Pair(fixed, Image(moving.volume)), settings_of("rigid"), 3.0), truth)
-    masked = errors_mm(initial_affine(Pair(fixed, moving), settings_of("rigid"), 3.0), truth)
+    free = errors_mm(initial_affine(Pair(fixed, Image(moving.volume)), settings_of("rigid"), 3.0)[0], truth)
+    masked = errors_mm(initial_affine(Pair(fixed, moving), settings_of("rigid"), 3.0)[0], truth)
     assert masked.max() < 0.5 < free.max()
 
 
@@ -194,7 +196,7 @@ def test_moments_bring_together_what_the_headers_place_apart(write_scene: Callab
     shift = (300, 200, -400)
     fixed, moving = write_scene("f"), write_scene("m", affine=affine, shift=shift)
     with pytest.raises(UserError, match="do not overlap"):
-        register_to(files_of(fixed.image, moving.image), tmp_path / "out")
+        register_to(files_of(fixed.image, moving.image), tmp_path / "out", affine="none")
     for name in ("f", "m"):
         (tmp_path / f"{name}.csv").write_text("15,15,15\n20,10,12\n")
     files = files_of(fixed.image, moving.image, fixed.labels, moving.labels, tmp_path / "f.csv", tmp_path / "m.csv")
@@ -235,3 +237,20 @@ def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callab
     assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm"), matrix, atol=1e-6)
     run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
     assert run["inputs"]["affine"]["path"] == str(tmp_path / "shift.tfm")
+
+
+def test_auto_keeps_headers_that_are_about_right_and_says_nothing() -> None:
+    pair = Pair(body(np.eye(4)), body(translation(6, -5, 4)))
+    found, said = initial_affine(pair, settings_of("auto"), 3.0)
+    assert np.array_equal(found, np.eye(4)) and said == []
+
+
+@pytest.mark.parametrize(("shift", "why"), [((300, 200, -400), "the images hardly overlap"), ((45, 0, 0), "elsewhere")])
+def test_auto_searches_where_the_headers_are_wrong_and_says_so(shift: tuple[int, int, int], why: str) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("z", 20, degrees=True).as_matrix()
+    truth = translation(*(CENTER + shift)) @ turn @ translation(*-CENTER)
+    found, said = initial_affine(Pair(body(np.eye(4)), body(truth)), settings_of("auto"), 3.0)
+    assert errors_mm(found, truth).max() < 2.5
+    assert len(said) == 1 and said[0].startswith("The headers are not trusted") and why in said[0]
+    assert "turned it by 20 degrees" in said[0]

@@ -30,7 +30,14 @@ HEADER = np.diag([2.0, 2.0, 2.0, 1.0])
 
 def settings_of(**options: Any) -> Settings:
     """Intensity as features, of blocks of two working voxels; CT is windowed to -160 to 240."""
-    given = {"features": "intensity", "fixed_modality": "CT", "moving_modality": "CT", "spacing": 2.0, **options}
+    given = {
+        "features": "intensity",
+        "fixed_modality": "CT",
+        "moving_modality": "CT",
+        "spacing": 2.0,
+        "affine": "none",
+        **options,
+    }
     return resolve(Options(**given))
 
 
@@ -70,7 +77,7 @@ def test_features_are_of_the_normalised_images_on_the_working_grid() -> None:
         np.testing.assert_allclose(features[0, 0], block_means((array + 160) / 400), atol=1e-5)
     assert maps.weight is None and maps.moving_weight is None, "everything is seen, and nothing masked"
     assert np.array_equal(maps.initial, np.eye(4))
-    assert list(maps.seconds) == ["affine", "prepare", "features"]
+    assert list(maps.seconds) == ["body_mask", "affine", "prepare", "features"]
 
 
 def test_without_a_spacing_the_working_grid_has_that_of_the_fixed_image() -> None:
@@ -145,7 +152,7 @@ def test_what_is_known_on_the_feature_grid() -> None:
     np.testing.assert_allclose(found.deformation.mean(dim=(0, 2, 3, 4)), [2.0, 0.0, -4.0], atol=1e-5)
     moved = found.warped_features[0, 0, :-1, :, 2:]
     np.testing.assert_allclose(moved, maps.moving[0, 0, 1:, :, :-2], atol=1e-5)
-    assert list(found.seconds) == ["affine", "prepare", "features", "solver", "resample_field"]
+    assert list(found.seconds) == ["body_mask", "affine", "prepare", "features", "solver", "resample_field"]
 
 
 def test_the_solver_is_told_what_to_trust_there_and_back() -> None:
