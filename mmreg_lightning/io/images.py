@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
-from mmreg_lightning.geometry.grid import Grid, is_invertible
 from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.geometry.rigid import is_rigid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.headers import file_header, nibabel_layout, settled_layout
 from mmreg_lightning.io.itk_images import is_itk_path, load_itk_array
 
 INTENT_VECTOR = 1007  # NIFTI_INTENT_VECTOR, of ITK's displacement fields
@@ -150,18 +151,7 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
     """
     file = Path(path)
     array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
-    check_layout(native, file)
-    return array, native
-
-
-def check_layout(native: NativeGrid, path: str | os.PathLike[str]) -> None:
-    """Check the affine of a file, or of an image that ``path`` names.
-
-    Raises:
-        UserError: the affine is singular or not finite.
-    """
-    if not is_invertible(native.affine):
-        raise UserError(f"{path} has a singular affine {native.affine.tolist()}")
+    return array, settled_layout(native, str(file))
 
 
 def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
@@ -178,12 +168,14 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
     except UserError:
         raise
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        if "w2 should be positive" in str(error):
+            raise UserError(
+                f"{file}: where its voxels lie is unknown, the quaternion of its qform is no unit"
+            ) from error
         raise UserError(f"{file} is not a readable NIfTI image, or is damaged") from error
     if array.ndim < 3 or array.size == 0:
         raise UserError(f"{file} must be a 3-D image, but its shape is {array.shape}")
-    affine = np.full((4, 4), np.nan) if image.affine is None else np.asarray(image.affine, dtype=np.float64)
-    i, j, k = array.shape[:3]
-    return array, NativeGrid((i, j, k), affine)
+    return array, nibabel_layout(image, str(file), file_header(image))
 
 
 def save_array(
@@ -193,8 +185,7 @@ def save_array(
     image = nib.Nifti1Image(array, native.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, code=1)
-    direction = Grid(native.shape, native.affine).direction
-    if np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+    if is_rigid(native.affine):
         image.set_qform(native.affine, code=1)
     else:
         # A quaternion cannot represent a shear (gantry tilt): only the sform is valid.
