@@ -154,7 +154,18 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
     return array, settled_layout(native, str(file))
 
 
-def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
+def read_layout(path: str | os.PathLike[str]) -> NativeGrid:
+    """The layout of ``load_array``; of the formats of nibabel only the header is read.
+
+    Raises:
+        UserError: see ``load_array``; voxels that are damaged are not noticed.
+    """
+    file = Path(path)
+    native = load_itk_array(file)[1] if is_itk_path(file) else _load_nibabel(file, voxels=False)[1]
+    return settled_layout(native, str(file))
+
+
+def _load_nibabel(file: Path, voxels: bool = True) -> tuple[NDArray[Any], NativeGrid]:
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     try:
@@ -164,7 +175,7 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
         kind = image.get_data_dtype()
         if kind.kind not in "iufb":
             raise UserError(f"{file} must hold one real number a voxel, not values of type {kind}")
-        array = np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj) if voxels else np.empty(0)
     except UserError:
         raise
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
@@ -173,8 +184,8 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
                 f"{file}: where its voxels lie is unknown, the quaternion of its qform is no unit"
             ) from error
         raise UserError(f"{file} is not a readable NIfTI image, or is damaged") from error
-    if array.ndim < 3 or array.size == 0:
-        raise UserError(f"{file} must be a 3-D image, but its shape is {array.shape}")
+    if len(image.shape) < 3 or 0 in image.shape:
+        raise UserError(f"{file} must be a 3-D image, but its shape is {image.shape}")
     return array, nibabel_layout(image, str(file), file_header(image))
 
 
