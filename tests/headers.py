@@ -115,18 +115,17 @@ def nifti_file(
     Args:
         path: ending in .nii.
         array: voxels; None is ``smooth_array`` of (6, 7, 5).
-        sform, qform: 4x4; code 1. None leaves the form out, with code 0.
+        sform, qform: 4x4 (sform: or 3x4), with code 1. None leaves the form out, with code 0.
         raw: further fields of ``_NIFTI_FIELDS``, numbers or sequences of them, written last.
     """
     image = nib.Nifti1Image(smooth_array((6, 7, 5)) if array is None else array, None)
-    image.set_sform(sform, code=0 if sform is None else 1)
+    image.set_sform(None, code=0)
     image.set_qform(qform, code=0 if qform is None else 1)
-    given = sform if sform is not None else qform
-    if given is not None:
-        image.header.set_zooms(np.linalg.norm((given if qform is None else qform)[:3, :3], axis=0))
+    if qform is None and sform is not None:
+        image.header.set_zooms(np.linalg.norm(np.asarray(sform)[:3, :3], axis=0))
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
-    return patched(path, **raw)
+    return patched(path, **{**({} if sform is None else {"sform": sform, "sform_code": 1}), **raw})
 
 
 def patched(path: Path, **raw: object) -> Path:

@@ -56,7 +56,8 @@ def nibabel_layout(image: SpatialImage, name: str, header: Any = None) -> Native
             return NativeGrid(shape, affine)
         return _Nifti(stated, name).layout(affine, shape)
     if isinstance(stated, AnalyzeHeader):
-        return _analyze(stated, affine, shape, name)
+        from_header = np.allclose(affine, image.header.get_best_affine(), equal_nan=True)
+        return _analyze(stated, None if from_header else affine, affine, shape, name)
     return NativeGrid(shape, affine)
 
 
@@ -133,19 +134,19 @@ def _mend(pixdim: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isfinite(pixdim) & (pixdim != 0), np.abs(pixdim), 1.0)
 
 
-def _analyze(header: AnalyzeHeader, affine: Affine, shape: Shape, name: str) -> NativeGrid:
-    """Analyze has no frame; ``affine`` is nibabel's, which comes from SPM's .mat file where there is one."""
+def _analyze(header: AnalyzeHeader, own: Affine | None, nibabel: Affine, shape: Shape, name: str) -> NativeGrid:
+    """Analyze has no frame; ``own`` is that of SPM's .mat file where there is one, ``nibabel`` what nibabel reads."""
     pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     sizes = _mend(pixdim)
-    itk = _no_frame(np.where(pixdim < 0, -sizes, sizes))
-    if not np.allclose(affine, header.get_best_affine(), equal_nan=True):
-        reasons = ["its frame is that of the .mat file beside it"]
-        return NativeGrid(shape, affine, frame_note(name, reasons, affine, {ITK_PROGRAMS: itk}, shape))
+    others = {ITK_PROGRAMS: _no_frame(np.where(pixdim < 0, -sizes, sizes)), "nibabel": nibabel}
+    if own is not None:
+        reasons = ["it is of the Analyze format, and its frame is that of the .mat file beside it"]
+        return NativeGrid(shape, own, frame_note(name, reasons, own, others, shape))
     reasons = ["it is of the Analyze format, which has no frame, so its axes are taken for L, P, S from the origin"]
     reasons += [] if (pixdim == sizes).all() else [f"its pixdim of {times(pixdim)} is taken as {times(sizes)} mm"]
     reasons += unusual_sizes(sizes)
-    own = _no_frame(sizes)
-    return NativeGrid(shape, own, frame_note(name, reasons, own, {ITK_PROGRAMS: itk, "nibabel": affine}, shape))
+    affine = _no_frame(sizes)
+    return NativeGrid(shape, affine, frame_note(name, reasons, affine, others, shape))
 
 
 class _Nifti:
