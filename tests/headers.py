@@ -121,11 +121,14 @@ def nifti_file(
     image = nib.Nifti1Image(smooth_array((6, 7, 5)) if array is None else array, None)
     image.set_sform(None, code=0)
     image.set_qform(qform, code=0 if qform is None else 1)
-    if qform is None and sform is not None:
-        image.header.set_zooms(np.linalg.norm(np.asarray(sform)[:3, :3], axis=0))
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
-    return patched(path, **{**({} if sform is None else {"sform": sform, "sform_code": 1}), **raw})
+    fields: dict[str, object] = {}
+    if sform is not None:
+        fields |= {"sform": sform, "sform_code": 1}
+        if qform is None:  # nibabel writes sizes of 1
+            fields["pixdim"] = [1, *np.linalg.norm(np.asarray(sform)[:3, :3], axis=0)]
+    return patched(path, **{**fields, **raw})
 
 
 def patched(path: Path, **raw: object) -> Path:

@@ -10,6 +10,7 @@ Sources: the NIfTI-1 standard (nifti1.h, "3D image orientation and location in s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import nibabel as nib
@@ -88,7 +89,7 @@ def settled_layout(native: NativeGrid, name: str) -> NativeGrid:
 
 
 def frame_note(
-    name: str, reasons: list[str], affine: Affine, others: dict[str, Affine | None], shape: Shape
+    name: str, reasons: list[str], affine: Affine, others: Mapping[str, Affine | None], shape: Shape
 ) -> tuple[str, ...]:
     """One sentence about a file whose frame is odd, or nothing.
 
@@ -168,12 +169,12 @@ class _Nifti:
         self.bad_sizes = bool((pixdim[1:4] != mended).any())
         self.sizes = scale * mended
         self.itk_sizes = np.where(pixdim[1:4] < 0, -self.sizes, self.sizes)
-        to_mm = np.diag([scale, scale, scale, 1.0])
+        to_mm = np.array([[scale], [scale], [scale], [1.0]])
         stored = np.eye(4)
         stored[:3] = [header[f"srow_{axis}"] for axis in "xyz"]
-        self.stored_sform = to_mm @ stored
-        self.stored_qform = to_mm @ _of_quaternion(header, mended, np.nan)
-        self.itk_qform = to_mm @ _of_quaternion(header, mended, 0.0)
+        self.stored_sform = to_mm * stored
+        self.stored_qform = to_mm * _of_quaternion(header, mended, np.nan)
+        self.itk_qform = to_mm * _of_quaternion(header, mended, 0.0)
         usable = []
         for form, matrix, code in zip(
             ("sform", "qform"), (self.stored_sform, self.stored_qform), self.codes, strict=True
