@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from scenes import CENTER, QUICK, STRAIGHT, Written, files_of, picture, register
 
 from mmreg_lightning import register
 from mmreg_lightning.cli.apply import main as apply
+from mmreg_lightning.cli.register import main as register_command
+from mmreg_lightning.evaluation.fields import evaluate_fields
 from mmreg_lightning.geometry.rigid import is_rigid
 
 
@@ -130,6 +134,40 @@ def test_landmarks_of_a_sheared_fixed_image(write_scene: Callable[..., Written],
     nifti = result.warped
     np.testing.assert_allclose(nifti.affine, result.pair.fixed.volume.native.affine)
     assert is_rigid(nifti.affine)
+
+
+def test_the_submission_of_a_sheared_fixed_image_is_of_its_files_size(
+    write_scene: Callable[..., Written], tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    scenes = write_scene("f", affine=STRAIGHT @ SHEAR), write_scene("m", shift=(4, 0, 0))
+    for folder, part in (("imagesTr", "image"), ("labelsTr", "labels")):
+        (root / folder).mkdir(parents=True)
+        for number, scene in enumerate(scenes):
+            shutil.copy(getattr(scene, part), root / folder / f"Scene_0001_000{number}.nii.gz")
+    organs = {"0": "background", "1": "first", "2": "second"}
+    description = {
+        "name": "Scene",
+        "modality": {"0": "MR", "1": "CT"},
+        "labels": {"0": organs, "1": organs},
+        "registration_direction": {"fixed": 0, "moving": 1},
+        "registration_val": [
+            {"fixed": "./imagesTr/Scene_0001_0000.nii.gz", "moving": "./imagesTr/Scene_0001_0001.nii.gz"}
+        ],
+    }
+    (root / "Scene_dataset.json").write_text(json.dumps(description), encoding="utf-8")
+    out = tmp_path / "out"
+    command = ["--dataset", str(root), "--out", str(out), "--features", "mind_ssc", "--set", "solver.iterations=20"]
+    register_command(command)
+    (field,) = (out / "fields").glob("*.npz")
+    written = np.load(field)["arr_0"]
+    assert written.shape == (32, 32, 32, 3)
+    field.unlink()
+    register_command(command)  # of the folder that is finished, from its ITK field
+    assert np.abs(np.load(field)["arr_0"] - written).max() < 0.02
+    summary = evaluate_fields(root, out / "fields", tmp_path / "scores")
+    assert summary["measures"]["dice"]["mean"] > 0.9
+    assert any("sheared" in note for note in summary["notes"])
 
 
 def test_applying_onto_a_sheared_reference(
