@@ -50,8 +50,9 @@ def nibabel_layout(image: SpatialImage, name: str, header: Any = None) -> Native
     """
     i, j, k = image.shape[:3]
     shape = (i, j, k)
-    affine = np.full((4, 4), np.nan) if image.affine is None else np.asarray(image.affine, dtype=np.float64)
     stated = image.header if header is None else header
+    own = image.header.get_best_affine() if image.affine is None else image.affine
+    affine = np.asarray(own, dtype=np.float64)
     if isinstance(stated, nib.Nifti1Header):
         if header is None and not np.allclose(affine, stated.get_best_affine(), equal_nan=True):
             return NativeGrid(shape, affine)

@@ -157,7 +157,8 @@ class Result:
         """Write the files that ``OUTPUTS`` names; those of an earlier registration are removed first.
 
         Everything is on the fixed image's own grid and in its axis order, but for the inverse field, which is on the
-        moving image's. metrics.json is written last.
+        moving image's; where the fixed image's grid is sheared, on the rigid one of ``STRAIGHT``. metrics.json is
+        written last.
 
         Args:
             folder: created if need be.

@@ -364,3 +364,11 @@ def test_a_mask_of_an_odd_image_lies_on_it(tmp_path: Path) -> None:
     # ... and one that was drawn in a program of ITK, which writes the frame that it has read.
     sitk.WriteImage(sitk.ReadImage(str(tmp_path / "image.nii")), str(tmp_path / "drawn.nii.gz"))
     assert read_image(tmp_path / "drawn.nii.gz").grid.same_as(image.grid)
+
+
+def test_an_image_in_memory_without_an_affine() -> None:
+    image = nib.Nifti1Image(smooth_array(SHAPE), None)
+    image.header.set_zooms(SIZES)
+    native = nibabel_layout(image, "fixed")
+    np.testing.assert_allclose(native.affine, LPS, atol=1e-6)
+    assert native.notes[0].startswith("fixed: it has no sform and no qform")
