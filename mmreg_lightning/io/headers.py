@@ -51,16 +51,18 @@ def nibabel_layout(image: SpatialImage, name: str, header: Any = None) -> Native
     i, j, k = image.shape[:3]
     shape = (i, j, k)
     stated = image.header if header is None else header
-    own = image.header.get_best_affine() if image.affine is None else image.affine
+    own = image.affine
+    if own is None:
+        own = image.header.get_best_affine() if isinstance(stated, AnalyzeHeader) else np.full((4, 4), np.nan)
     affine = np.asarray(own, dtype=np.float64)
+    if not isinstance(stated, AnalyzeHeader):
+        return NativeGrid(shape, affine)
+    of_header = np.allclose(affine, image.header.get_best_affine(), equal_nan=True)
+    if header is None and not of_header:
+        return NativeGrid(shape, affine)
     if isinstance(stated, nib.Nifti1Header):
-        if header is None and not np.allclose(affine, stated.get_best_affine(), equal_nan=True):
-            return NativeGrid(shape, affine)
         return _Nifti(stated, name).layout(affine, shape)
-    if isinstance(stated, AnalyzeHeader):
-        from_header = np.allclose(affine, image.header.get_best_affine(), equal_nan=True)
-        return _analyze(stated, None if from_header else affine, affine, shape, name)
-    return NativeGrid(shape, affine)
+    return _analyze(stated, None if of_header else affine, affine, shape, name)
 
 
 def file_header(image: SpatialImage) -> Any:
