@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +86,68 @@ def save(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+_NIFTI_FIELDS = {
+    "pixdim": (76, "<{}f"),
+    "slope": (112, "<{}f"),
+    "intercept": (116, "<{}f"),
+    "units": (123, "<{}B"),
+    "qform_code": (252, "<{}h"),
+    "sform_code": (254, "<{}h"),
+    "quatern": (256, "<{}f"),
+    "qoffset": (268, "<{}f"),
+    "sform": (280, "<{}f"),
+}
+"""Byte offsets of the NIfTI-1 header (nifti1.h)."""
+
+
+def nifti_file(
+    path: Path,
+    array: NDArray | None = None,
+    *,
+    sform: NDArray | None = None,
+    qform: NDArray | None = None,
+    **raw: object,
+) -> Path:
+    """A NIfTI whose header is written byte by byte, as no library would.
+
+    Args:
+        path: ending in .nii.
+        array: voxels; None is ``smooth_array`` of (6, 7, 5).
+        sform, qform: 4x4 (sform: or 3x4), with code 1. None leaves the form out, with code 0.
+        raw: further fields of ``_NIFTI_FIELDS``, numbers or sequences of them, written last.
+    """
+    image = nib.Nifti1Image(smooth_array((6, 7, 5)) if array is None else array, None)
+    image.set_sform(None, code=0)
+    image.set_qform(qform, code=0 if qform is None else 1)
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+    fields: dict[str, object] = {}
+    if sform is not None:
+        fields |= {"sform": sform, "sform_code": 1}
+        if qform is None:  # nibabel writes sizes of 1
+            fields["pixdim"] = [1, *np.linalg.norm(np.asarray(sform)[:3, :3], axis=0)]
+    return patched(path, **{**fields, **raw})
+
+
+def patched(path: Path, **raw: object) -> Path:
+    """Write fields of ``_NIFTI_FIELDS`` into a little-endian NIfTI-1 or Analyze header."""
+    content = bytearray(path.read_bytes())
+    for name, value in raw.items():
+        offset, form = _NIFTI_FIELDS[name]
+        numbers = np.ravel(np.asarray(value)[:3] if name == "sform" and np.ndim(value) == 2 else value).tolist()
+        struct.pack_into(form.format(len(numbers)), content, offset, *numbers)
+    path.write_bytes(content)
+    return path
+
+
+def itk_affine(path: Path) -> NDArray[np.float64]:
+    """The RAS affine that SimpleITK reads."""
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.ReadImage(str(path))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine

@@ -15,6 +15,7 @@ from mmreg_lightning.benchmark.runner import STILL
 from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number
 from mmreg_lightning.benchmark.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT, best_trials, tune
 from mmreg_lightning.config import instantiate
+from mmreg_lightning.data.assumptions import header_notes, notes_in_words
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.descent.agreement import descent_agreement
@@ -104,9 +105,12 @@ def compare(
     results = {name: _summary(own) for name, own in rows.items()}
     for name, best in used.items():
         results[name] |= {"setting": best["setting"], "tuning_dice": best["dice"], "cosine": best["cosine"]}
+    pairs = [*plan.tuning, *(case.files for case in plan.cases)]
+    results["learned"]["header_notes"] = assumed = header_notes(files for pair in pairs for files in pair)
     write_json(folder / "results.json", results)
     counts = {"trials": len(trials["learned"]), "pairs": len(plan.tuning)}
     notes = [method_note(**counts, tune=tune_split, report=report_split), f"Command: {command}"]
+    notes += notes_in_words(assumed)
     write_comparison_report(folder / "report.html", results, title, notes, Path(checkpoint).parent / "metrics.csv")
     return results
 

@@ -20,6 +20,7 @@ from mmreg_lightning.benchmark.robustness import make_robustness_plan, run_robus
 from mmreg_lightning.benchmark.robustness_report import write_robustness
 from mmreg_lightning.benchmark.runner import run_plan
 from mmreg_lightning.benchmark.store import check_same
+from mmreg_lightning.data.assumptions import header_notes, notes_in_words
 from mmreg_lightning.files import ensure_output_dir, sha256
 from mmreg_lightning.reporting.pages import markdown_table
 
@@ -56,7 +57,11 @@ def run_benchmark(settings: Settings, command: str, progress: Progress) -> tuple
         **_machine_facts(settings, command, plan.methods),
     }
     summary, table = write_results(folder, rows, trials, facts)
-    return summary, [markdown_table(table), f"Results: {folder / 'report.html'}, {folder / 'results.csv'}"]
+    return summary, [
+        markdown_table(table),
+        *_assumed(plan),
+        f"Results: {folder / 'report.html'}, {folder / 'results.csv'}",
+    ]
 
 
 def run_robustness_benchmark(settings: Settings, command: str, progress: Progress) -> tuple[dict[str, Any], list[str]]:
@@ -76,7 +81,11 @@ def run_robustness_benchmark(settings: Settings, command: str, progress: Progres
     summary = write_robustness(folder, robust, rows, used, facts)
     lost = sum("error" in row for row in rows)
     said = f"{lost} registrations gave no result, the page says why; their levels or cases are left out"
-    return summary, [*([said] if lost else []), f"Results: {folder / 'report.html'}, {folder / 'areas.csv'}"]
+    return summary, [
+        *([said] if lost else []),
+        *_assumed(robust.plan),
+        f"Results: {folder / 'report.html'}, {folder / 'areas.csv'}",
+    ]
 
 
 def _folder(settings: Settings, plan: Plan, free: tuple[str, ...]) -> Path:
@@ -93,6 +102,12 @@ def _folder(settings: Settings, plan: Plan, free: tuple[str, ...]) -> Path:
 def _pairs(settings: Settings, plan: Plan) -> str:
     dataset, split = plan.dataset, settings["report"]["split"]
     return f"{dataset.moving_modality} to {dataset.fixed_modality}, {len(plan.cases)} pairs of the split {split}"
+
+
+def _assumed(plan: Plan) -> list[str]:
+    """The lines about the headers of the files."""
+    pairs = [*plan.tuning, *(case.files for case in plan.cases)]
+    return notes_in_words(header_notes(files for pair in pairs for files in pair))
 
 
 def _machine_facts(settings: Settings, command: str, methods: Sequence[Method] = ()) -> dict[str, Any]:

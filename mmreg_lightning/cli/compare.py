@@ -65,6 +65,7 @@ def write_comparison(
 ) -> None:
     """Run the comparison under a progress bar and print its table."""
     from mmreg_lightning.benchmark.comparison import compare, results_table
+    from mmreg_lightning.data.assumptions import notes_in_words
     from mmreg_lightning.reporting.pages import markdown_table
 
     with progress_bar("tuning", "registering") as progress:
@@ -81,6 +82,8 @@ def write_comparison(
             progress=progress,
         )
     print(markdown_table(results_table(results)))
+    for line in notes_in_words(results["learned"]["header_notes"]):
+        print(line)
     print(f"Results: {out / 'results.json'}, {out / 'report.html'}")
 
 

@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate as ``argv`` says; print the means and where the files lie."""
     arguments = build_parser().parse_args(argv)
 
+    from mmreg_lightning.data.assumptions import notes_in_words
     from mmreg_lightning.evaluation.fields import evaluate_fields
 
     with progress_bar("scoring fields") as update:
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"without a field, not in the means: {', '.join(summary['missing'])}")
     if summary["unlabelled"]:
         print(f"without labels, scored by what they have: {', '.join(summary['unlabelled'])}")
+    for line in notes_in_words(summary["notes"]):
+        print(line)
     print(f"Results: {arguments.out / 'metrics.csv'}, {arguments.out / 'summary.json'}")
 
 

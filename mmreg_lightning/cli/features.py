@@ -109,6 +109,8 @@ def _maps(arguments: argparse.Namespace, given: Mapping[str, Any], command: str)
     if content["similarity"] is not None:
         match = ", ".join(f"{x:.1f}" for x in content["similarity"]["match_voxel"])
         print(f"Best match of the point: voxel {match}")
+    for note in content["notes"]:
+        print(f"Note: {note}")
     print(f"Results: {arguments.out / 'features.html'}")
 
 
@@ -117,6 +119,7 @@ def _study(arguments: argparse.Namespace, given: Mapping[str, Any], command: str
         raise UserError(f"data={arguments.data}: needs --checkpoint, whose features are measured")
 
     from mmreg_lightning.config import CACHE_DIR
+    from mmreg_lightning.data.assumptions import header_notes, notes_in_words
     from mmreg_lightning.inspection.commands import write_feature_study
     from mmreg_lightning.inspection.study import Study
     from mmreg_lightning.inspection.study_report import summary_table
@@ -125,6 +128,10 @@ def _study(arguments: argparse.Namespace, given: Mapping[str, Any], command: str
     # An option that is not given keeps the default of the class.
     options = {name: given[name] for name in _OF_DATA if name in given}
     study = Study(arguments.checkpoint, arguments.data, **options)
+    for line in notes_in_words(
+        header_notes(files for pairs in study.pairs.values() for pair in pairs for files in pair)
+    ):
+        print(line)
     with progress_bar("images", "retrieval", "displacements") as progress:
         summary = write_feature_study(
             study,

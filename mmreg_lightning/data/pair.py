@@ -35,6 +35,7 @@ class Image:
         mask: (1, I, J, K), 0 or 1, on the same grid; what lies outside it is ignored.
         landmarks: (N, 3), voxels of the RAS+ grid.
         modality: name, as "CT"; empty where nobody names it.
+        straight: the image was resampled, because its own grid is sheared; see ``straight_image``.
 
     Raises:
         UserError: labels or mask are on another grid than the image.
@@ -45,6 +46,7 @@ class Image:
     mask: Volume | None = None
     landmarks: NDArray[np.float64] | None = None
     modality: str = ""
+    straight: bool = False
 
     def __post_init__(self) -> None:
         for other in (self.labels, self.mask):

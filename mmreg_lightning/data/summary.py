@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmreg_lightning.data.assumptions import header_notes, notes_in_words
 from mmreg_lightning.data.datamodule import RegistrationDataModule
 from mmreg_lightning.data.pair import ImageFiles
 
@@ -16,7 +17,8 @@ def data_facts(data: RegistrationDataModule) -> dict[str, Any]:
         Plain types: ``name`` of the data set; of each split and modality its ``images`` and ``subjects``; of each
         organ and modality in how many training images it is ``labelled``; number of ``pairs`` of each split, for
         training those that are listed; ``pairing``; ``left_out``: number of training images by reason;
-        ``unlabelled_val_pairs``: how many pairs do not validate because an image of them has no labels.
+        ``unlabelled_val_pairs``: how many pairs do not validate because an image of them has no labels;
+        ``header_notes``: what is assumed about the headers of the training and validation files.
     """
     dataset = data.dataset
     pairs = {**dataset.pairs, "val": data.val_pairs()}
@@ -31,6 +33,7 @@ def data_facts(data: RegistrationDataModule) -> dict[str, Any]:
         "pairing": data.pairing,
         "left_out": dict(data.left_out),
         "unlabelled_val_pairs": sum(not pair.labelled for pair in dataset.pairs["val"]),
+        "header_notes": header_notes([*dataset.train, *(files for pair in pairs["val"] for files in pair)]),
     }
 
 
@@ -68,6 +71,7 @@ def facts_in_words(facts: Mapping[str, Any]) -> str:
     ]
     if count := facts["unlabelled_val_pairs"]:
         lines.append(f"  left out: {_counted(count, 'validation pair')} without labels")
+    lines += [f"  {line}" for line in notes_in_words(facts["header_notes"])]
     return "\n".join(lines)
 
 

@@ -47,7 +47,7 @@ def evaluate_fields(
 
     Returns:
         Content of summary.json: ``measures`` (see ``summarise``), ``missing`` (pairs without a field), ``unlabelled``
-        (pairs with a field, but without labels).
+        (pairs with a field, but without labels), ``notes`` (what was assumed about the files).
 
     Raises:
         UserError: data set, fields or output folder cannot be used, or there is no field for any pair.
@@ -70,10 +70,12 @@ def evaluate_fields(
         case for case, pair, path in zip(cases, pairs, found, strict=True) if path is not None and not pair.labelled
     ]
     rows = []
+    notes: dict[str, None] = {}
     with new_output_dir(out) as folder:
         for done, (case, pair, path) in enumerate(zip(cases, pairs, found, strict=True)):
             if path is not None:
                 read = pair.scorable().read()
+                notes |= dict.fromkeys((*read.fixed.notes, *read.moving.notes))
                 measured = evaluate(read, read_field(path, read), data.label_names)
                 rows.append({"case": case, "field": path.name, **measured})
             if progress is not None:
@@ -84,6 +86,7 @@ def evaluate_fields(
         "measures": summarise(rows),
         "missing": missing,
         "unlabelled": unlabelled,
+        "notes": list(notes),
         "explained": MEASURES,
     }
     write_json(folder / "summary.json", summary)

@@ -40,6 +40,12 @@ class NativeGrid:
         i, j, k = (self.shape[axis] for axis in np.argsort(self._orientation[:, 0]))
         return Grid((i, j, k), self.affine @ self._canonical_to_native)
 
+    @property
+    def description(self) -> str:
+        """Size and spacing, as "64 x 64 x 20 voxels of 0.7 x 0.7 x 3 mm"."""
+        size = " x ".join(map(str, self.shape))
+        return f"{size} voxels of {' x '.join(f'{s:.4g}' for s in Grid(self.shape, self.affine).spacing)} mm"
+
     def to_canonical(self, array: NDArray) -> NDArray:
         """Reorder an array of this file, (X, Y, Z, ...), to RAS+, (I, J, K, ...)."""
         return nib.orientations.apply_orientation(array, self._orientation)

@@ -11,6 +11,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
+from mmreg_lightning.geometry.rigid import rigid_grid
 from mmreg_lightning.geometry.volume import Volume
 
 WORKING_MULTIPLE = 8
@@ -20,6 +21,8 @@ WORKING_MULTIPLE = 8
 def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = WORKING_MULTIPLE) -> Grid:
     """The grid for computation: ``grid.resampled(spacing)`` extended at both ends to a multiple of ``multiple`` voxels.
 
+    It is rigid: about an image on a sheared grid it is that of its ``rigid_grid``.
+
     Args:
         grid: grid of the image.
         spacing: mm, one for all axes or one for each.
@@ -28,7 +31,7 @@ def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = W
     Raises:
         UserError: a spacing is not positive.
     """
-    fine = grid.resampled(spacing)
+    fine = rigid_grid(grid).resampled(spacing)
     shape = tuple(n + -n % multiple for n in fine.shape)
     affine = np.array(fine.affine)
     first = (np.array(fine.shape) - np.array(shape)) / 2

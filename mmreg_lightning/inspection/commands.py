@@ -81,6 +81,7 @@ def write_feature_maps(
     with new_output_dir(out) as folder:
         remove_outputs(folder, OUTPUTS)
         content = maps_report.write_maps(folder, mapped, alike, settings.label_names, command)
+        content["notes"] = list(dict.fromkeys(note for image in mapped for note in image.notes))
         _write_end(folder, run, content)
     return content
 

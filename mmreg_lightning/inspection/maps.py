@@ -36,6 +36,7 @@ class MappedImage:
         features: (C, i, j, k).
         grid: of the features, in the image's world.
         labels: (1, I, J, K) on the grid of ``volume``, if any.
+        notes: what was assumed when the files were read.
     """
 
     volume: Volume
@@ -44,6 +45,7 @@ class MappedImage:
     features: Tensor
     grid: Grid
     labels: Volume | None
+    notes: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -115,7 +117,9 @@ def map_image(files: ImageFiles, settings: Settings) -> MappedImage:
     seen = network_input(image, grid, family.recipe(files.modality), extractor).to(settings.device)
     features = extractor(seen, files.modality)[0].cpu()
     shown = normalise_intensity(volume.data, family.display(files.modality))[0]
-    return MappedImage(volume, files.modality, shown, features, grid.pooled(extractor.stride), image.labels)
+    return MappedImage(
+        volume, files.modality, shown, features, grid.pooled(extractor.stride), image.labels, image.notes
+    )
 
 
 def organ_effects(image: MappedImage) -> dict[int, NDArray[np.float64]] | None:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import atomic_path
-from mmreg_lightning.geometry.grid import Grid, is_invertible
 from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.geometry.rigid import is_rigid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.headers import file_header, nibabel_layout, settled_layout
 from mmreg_lightning.io.itk_images import is_itk_path, load_itk_array
 
 INTENT_VECTOR = 1007  # NIFTI_INTENT_VECTOR, of ITK's displacement fields
@@ -150,21 +151,21 @@ def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
     """
     file = Path(path)
     array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
-    check_layout(native, file)
-    return array, native
+    return array, settled_layout(native, str(file))
 
 
-def check_layout(native: NativeGrid, path: str | os.PathLike[str]) -> None:
-    """Check the affine of a file, or of an image that ``path`` names.
+def read_layout(path: str | os.PathLike[str]) -> NativeGrid:
+    """The layout of ``load_array``; of the formats of nibabel only the header is read.
 
     Raises:
-        UserError: the affine is singular or not finite.
+        UserError: see ``load_array``; voxels that are damaged are not noticed.
     """
-    if not is_invertible(native.affine):
-        raise UserError(f"{path} has a singular affine {native.affine.tolist()}")
+    file = Path(path)
+    native = load_itk_array(file)[1] if is_itk_path(file) else _load_nibabel(file, voxels=False)[1]
+    return settled_layout(native, str(file))
 
 
-def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
+def _load_nibabel(file: Path, voxels: bool = True) -> tuple[NDArray[Any], NativeGrid]:
     if not file.is_file():
         raise UserError(f"there is no file {file}")
     try:
@@ -174,16 +175,18 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
         kind = image.get_data_dtype()
         if kind.kind not in "iufb":
             raise UserError(f"{file} must hold one real number a voxel, not values of type {kind}")
-        array = np.asanyarray(image.dataobj)
+        array = np.asanyarray(image.dataobj) if voxels else np.empty(0)
     except UserError:
         raise
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+        if "w2 should be positive" in str(error):
+            raise UserError(
+                f"{file}: where its voxels lie is unknown, the quaternion of its qform is no unit"
+            ) from error
         raise UserError(f"{file} is not a readable NIfTI image, or is damaged") from error
-    if array.ndim < 3 or array.size == 0:
-        raise UserError(f"{file} must be a 3-D image, but its shape is {array.shape}")
-    affine = np.full((4, 4), np.nan) if image.affine is None else np.asarray(image.affine, dtype=np.float64)
-    i, j, k = array.shape[:3]
-    return array, NativeGrid((i, j, k), affine)
+    if len(image.shape) < 3 or 0 in image.shape:
+        raise UserError(f"{file} must be a 3-D image, but its shape is {image.shape}")
+    return array, nibabel_layout(image, str(file), file_header(image))
 
 
 def save_array(
@@ -193,8 +196,7 @@ def save_array(
     image = nib.Nifti1Image(array, native.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, code=1)
-    direction = Grid(native.shape, native.affine).direction
-    if np.allclose(direction.T @ direction, np.eye(3), atol=1e-3):
+    if is_rigid(native.affine):
         image.set_qform(native.affine, code=1)
     else:
         # A quaternion cannot represent a shear (gantry tilt): only the sform is valid.

@@ -17,7 +17,8 @@ from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.io.images import as_stored, check_layout, image_of_array, labels_of_array, load_array
+from mmreg_lightning.io.headers import nibabel_layout, settled_layout
+from mmreg_lightning.io.images import as_stored, image_of_array, labels_of_array, load_array
 from mmreg_lightning.io.itk_images import itk_array
 
 Library = Literal["nibabel", "SimpleITK", "torchio"]
@@ -41,7 +42,7 @@ def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
         array, native = load_array(image)
     else:
         array, native = _array_of(image, name)
-        check_layout(native, name)
+        native = settled_layout(native, name)
     return labels_of_array(array, native, path) if labels else image_of_array(array, native, path)
 
 
@@ -70,8 +71,7 @@ def _array_of(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
         array = np.asanyarray(image.dataobj)
         if array.ndim < 3 or array.dtype.kind not in "iufb":
             raise UserError(f"{name} must be a 3-D image of real numbers, not of shape {array.shape}")
-        i, j, k = array.shape[:3]
-        return array, NativeGrid((i, j, k), np.asarray(image.affine, dtype=np.float64))
+        return array, nibabel_layout(image, name)
     library = library_of(image)
     if library == "SimpleITK":
         return itk_array(image, name)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import RAS_TO_LPS
 from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.io.itk_headers import stated_frame
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".gipl", ".gipl.gz")
 """Endings of file names that are read by ITK; a folder is a DICOM series."""
@@ -39,17 +40,21 @@ def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGr
         image = sitk.ReadImage(_series(file) if file.is_dir() else str(file))
     except RuntimeError as error:
         raise UserError(f"{file} is not an image that ITK can read, or is damaged") from error
-    return itk_array(image, str(file))
+    array, native = itk_array(image, str(file))
+    return array, stated_frame(native, file)
 
 
 def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:
     """Voxels and layout of a ``SimpleITK.Image``, as of ``load_itk_array``; ``name`` stands in messages.
 
     Raises:
-        UserError: the image is not 3-D.
+        UserError: the image is not 3-D, nor 4-D with a single frame.
     """
     import SimpleITK as sitk  # noqa: N813
 
+    if image.GetDimension() == 4 and image.GetSize()[3] == 1:
+        strategy = sitk.ExtractImageFilter.DIRECTIONCOLLAPSETOSUBMATRIX
+        image = sitk.Extract(image, [*image.GetSize()[:3], 0], directionCollapseToStrategy=strategy)
     if image.GetDimension() != 3:
         raise UserError(f"{name} must be a 3-D image, but its shape is {image.GetSize()}")
     array = np.moveaxis(sitk.GetArrayFromImage(image), (0, 1, 2), (2, 1, 0))

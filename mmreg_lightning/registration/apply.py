@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmreg_lightning.data.straight import straight_layout
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
-from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.transform import vote_labels, warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import (
@@ -22,7 +22,7 @@ from mmreg_lightning.geometry.world_transforms import (
     transform_displacement,
 )
 from mmreg_lightning.io.field_formats import field_name
-from mmreg_lightning.io.images import load_array, read_image, read_labels, write_image
+from mmreg_lightning.io.images import read_image, read_labels, read_layout, write_image
 from mmreg_lightning.io.points import PointsFrame, is_point_file, read_points
 from mmreg_lightning.io.transforms import read_transform
 
@@ -74,7 +74,7 @@ def apply_to_file(
         overwrite: replace ``out``.
 
     Returns:
-        One line that says what was done.
+        One line that says what was done, and a line for each note about the headers of the files.
 
     Raises:
         UserError: a file or option cannot be used, or a point lies outside of the transform's field of view.
@@ -95,7 +95,7 @@ def apply_to_file(
     if reference is None:
         raise UserError(f"reference must name the image on whose grid {source} is wanted")
     moving = read_image(source) if labels is None else read_labels(source)
-    native = read_layout(reference)
+    native = straight_layout(read_layout(reference), str(reference))
     grid = native.canonical_grid
     like = Volume(torch.empty(1, *grid.shape), grid, native)
     ensure_output_dir(target.parent)
@@ -106,7 +106,8 @@ def apply_to_file(
     else:
         warped = warp_volume(moving, displacement, grid, "linear" if labels is None else "nearest")
     write_image(warped, target, like=like, dtype=moving.stored)
-    return f"{source} sampled on the grid of {reference}"
+    done = f"{source} sampled on the grid of {reference}"
+    return "\nNote: ".join(dict.fromkeys((done, *native.notes, *moving.native.notes)))
 
 
 def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str | Path, reference: str | Path) -> None:
@@ -117,15 +118,6 @@ def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str 
             f"{source}: no voxel of {reference} is taken into it by the transform; a moving image is brought to the "
             "fixed grid without inverse, a fixed image to the moving grid with it"
         )
-
-
-def read_layout(path: str | Path) -> NativeGrid:
-    """Where the voxels of an image file lie.
-
-    Raises:
-        UserError: see ``load_array``; the image may be constant, as masks and references may.
-    """
-    return load_array(path)[1]
 
 
 def _apply_to_points(
@@ -148,7 +140,8 @@ def _apply_to_points(
         )
     ensure_output_dir(out.parent)
     file.write(map_points(transform, file.points), out)
-    return f"{len(file.points)} points of {source} mapped"
+    notes = [note for layout in layouts if layout is not None for note in layout.notes]
+    return "\nNote: ".join(dict.fromkeys((f"{len(file.points)} points of {source} mapped", *notes)))
 
 
 def _link(text: str) -> WorldTransform:

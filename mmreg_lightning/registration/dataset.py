@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
-from mmreg_lightning.data.pair import Image, ImageFiles, Pair
+from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.fields import case_names, field_names, read_field
 from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.io.field_formats import field_name
+from mmreg_lightning.io.images import read_layout
 from mmreg_lightning.io.l2r_fields import write_l2r_field
 from mmreg_lightning.registration.batch import register_batch
 from mmreg_lightning.registration.register import register_files
@@ -120,7 +121,12 @@ def register_dataset(
         result = register_files(
             pair, plan.settings_of(pair), where, field_formats=field_formats, progress=progress, command=command
         )
-        _submit(result.displacement, result.pair, target(pair))
+        grid, moving = result.pair.fixed.volume.grid, result.pair.moving.volume
+        fixed = read_layout(pair.fixed.image)
+        displacement = result.displacement
+        if result.pair.fixed.straight:
+            displacement = resample_displacement(displacement, grid, fixed.canonical_grid)
+        write_l2r_field(displacement, fixed, moving.native, target(pair), np.float16)
         return result.notes
 
     failed = register_batch(plan.pairs, folder, register, shard, plan.settings_of, report)
@@ -129,9 +135,7 @@ def register_dataset(
         displacement = folder / name / field_name("displacement", "itk")
         if displacement.is_file() and not target(pair).is_file():
             images = pair.read()
-            _submit(read_field(displacement, images), images, target(pair))
+            found = read_field(displacement, images)
+            fixed, moving = (image.volume.native for image in images)
+            write_l2r_field(found, fixed, moving, target(pair), np.float16)
     return failed
-
-
-def _submit(displacement: Tensor, pair: Pair[Image], path: Path) -> None:
-    write_l2r_field(displacement, pair.fixed.volume.native, pair.moving.volume.native, path, np.float16)

@@ -21,6 +21,7 @@ from mmreg_lightning.data.pair import (
     check_pair,
     read_landmarks,
 )
+from mmreg_lightning.data.straight import straight_image
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import check_free, new_output_dir
@@ -126,7 +127,7 @@ def register_files(
 def register_pair(
     pair: Pair[Image], settings: Settings, progress: Progress | None = None, watch: Stopwatch | None = None
 ) -> Result:
-    """Register a pair in memory, warp its image and labels, and score it.
+    """Register a pair in memory, warp its image and labels, and score it; see ``straight_image`` for the fixed image.
 
     Args:
         pair: see ``check_pair``.
@@ -138,6 +139,7 @@ def register_pair(
         UserError: see ``extract`` and ``solve``.
     """
     watch = Stopwatch() if watch is None else watch
+    pair = Pair(straight_image(pair.fixed), pair.moving)
     maps = extract(pair, settings)
     registration = solve(maps, settings.solver, progress)
     watch.seconds.update(registration.seconds)

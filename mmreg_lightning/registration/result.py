@@ -18,10 +18,12 @@ from torch import Tensor
 from mmreg_lightning import __version__
 from mmreg_lightning.confidence.assess import Assessment
 from mmreg_lightning.data.pair import Image, Pair
+from mmreg_lightning.data.straight import straight_layout
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, sha256, write_json, write_text
 from mmreg_lightning.functional.gradient import jacobian_determinant
+from mmreg_lightning.geometry.rigid import is_rigid
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points, transform_displacement
 from mmreg_lightning.io.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
@@ -48,6 +50,8 @@ OUTPUTS = (
 """All files that can come out, in the order in which they are written: where the last one lies, all others do."""
 CONFIDENCE = "confidence.nii.gz"
 """Comes out besides, where a confidence was asked for."""
+STRAIGHT = "fixed.nii.gz"
+"""Comes out besides, where the fixed image's grid is sheared: the image on the grid of the results."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +105,13 @@ class Result:
     def notes(self) -> list[str]:
         """What was assumed of the files and decided on the way, one sentence each."""
         own = [*self.pair.fixed.notes, *self.pair.moving.notes, *self.registration.notes]
+        moving = self.pair.moving.volume
+        if not is_rigid(moving.grid.affine):
+            rigid = straight_layout(moving.native, "").description
+            own.append(
+                f"{moving.path or 'the moving image'}: its grid is sheared, which ITK, ANTs and Slicer cannot read, so "
+                f"{field_name('inverse', 'itk')} lies on a rigid grid that covers it, {rigid}."
+            )
         return list(dict.fromkeys(own))
 
     @property
@@ -146,7 +157,8 @@ class Result:
         """Write the files that ``OUTPUTS`` names; those of an earlier registration are removed first.
 
         Everything is on the fixed image's own grid and in its axis order, but for the inverse field, which is on the
-        moving image's. metrics.json is written last.
+        moving image's; where the fixed image's grid is sheared, on the rigid one of ``STRAIGHT``. metrics.json is
+        written last.
 
         Args:
             folder: created if need be.
@@ -167,7 +179,7 @@ class Result:
             # Neither the time that has passed since the registration counts, nor what was written before.
             timed = dataclasses.replace(self, watch=Stopwatch(self.watch.seconds))
             # Stopped half-way, the folder must not hold a mixture of old and new files.
-            remove_outputs(out, (CONFIDENCE, *OUTPUTS))
+            remove_outputs(out, (CONFIDENCE, STRAIGHT, *OUTPUTS))
             timed._write_images(out, formats)
             if full:
                 timed._write_maps(out, formats)
@@ -189,6 +201,8 @@ class Result:
     def _write_images(self, out: Path, formats: Sequence[FieldFormat]) -> None:
         fixed, moving, found = self.pair.fixed.volume, self.pair.moving, self.registration
         with self.watch.stage("write"):
+            if self.pair.fixed.straight:
+                write_image(fixed, out / STRAIGHT, dtype=fixed.stored)
             write_image(self.moved.volume, out / "warped.nii.gz", like=fixed, dtype=moving.volume.stored)
             if self.moved.labels is not None and moving.labels is not None:
                 moved = self.moved.labels
@@ -203,9 +217,10 @@ class Result:
     def _write_maps(self, out: Path, formats: Sequence[FieldFormat]) -> None:
         fixed, moving = self.pair.fixed.volume, self.pair.moving.volume
         with self.watch.stage("inverse"):
-            inverse = transform_displacement(self.transform.inverse(), moving.grid)
-            for kind in formats:
-                write_field(inverse, moving, fixed, out, "inverse", kind)
+            for kinds, image in _fields_by_grid(moving, formats):
+                inverse = transform_displacement(self.transform.inverse(), image.grid)
+                for kind in kinds:
+                    write_field(inverse, image, fixed, out, "inverse", kind)
         with self.watch.stage("jacobian"):
             jacobian = Volume(jacobian_determinant(self.displacement)[0], fixed.grid)
             write_image(jacobian, out / "jacobian.nii.gz", like=fixed)
@@ -213,6 +228,17 @@ class Result:
     def _image(self, volume: Volume, like: Volume) -> Any:
         fixed = self.pair.fixed.volume
         return image_for(Volume(volume.data, fixed.grid, fixed.native), self.library, like.stored)
+
+
+def _fields_by_grid(image: Volume, formats: Sequence[FieldFormat]) -> list[tuple[list[FieldFormat], Volume]]:
+    """Formats of fields on an image's grid, and the image that gives the grid: ITK's needs a rigid one."""
+    if is_rigid(image.grid.affine):
+        return [(list(formats), image)]
+    native = straight_layout(image.native, "")
+    grid = native.canonical_grid
+    others: list[FieldFormat] = [kind for kind in formats if kind != "itk"]
+    rigid = Volume(torch.empty(1, *grid.shape), grid, native, image.path)
+    return [(["itk"], rigid), *([(others, image)] if others else [])]
 
 
 def check_field_formats(names: Sequence[str]) -> list[FieldFormat]:

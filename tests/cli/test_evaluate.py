@@ -84,6 +84,25 @@ def test_means_of_known_shifts_and_what_has_no_field(call: Callable, tmp_path: P
     assert out.endswith(f"Results: {tmp_path}/out/metrics.csv, {tmp_path}/out/summary.json\n")
 
 
+def test_what_was_assumed_of_the_files_is_said(call: Callable, dataset: Path, tmp_path: Path) -> None:
+    write_shift(tmp_path / "fields", "0001", 2.0)
+    for folder in ("imagesTr", "labelsTr"):
+        for modality in ("0000", "0001"):
+            path = dataset / folder / f"Boxes_0001_{modality}.nii.gz"
+            image = nib.load(path)
+            array = np.asarray(image.dataobj)
+            image = nib.Nifti1Image(array, None)
+            image.header.set_zooms((2, 2, 2))
+            nib.save(image, path)
+            image = nib.load(path)
+            assert image.header["sform_code"] == image.header["qform_code"] == 0
+    out = call()
+    assert "4 notes about the headers of files, the first 3 of which are:\n" in out
+    assert "Boxes_0001_0000.nii.gz: it has no sform and no qform" in out
+    assert len(json.loads((tmp_path / "out" / "summary.json").read_text())["notes"]) == 4
+    assert "dice           1.0000" in out
+
+
 def test_two_cases_have_a_mean_and_a_deviation(call: Callable, tmp_path: Path) -> None:
     write_shift(tmp_path / "fields", "0001", 2.0)
     write_shift(tmp_path / "fields", "0002", 1.0)

@@ -31,7 +31,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple, dict[str, A
 
         monkeypatch.setattr(commands, name, record)
 
-    recording("write_feature_maps", {"similarity": {"match_voxel": [1.0, 2.25, 3.0]}})
+    recording("write_feature_maps", {"similarity": {"match_voxel": [1.0, 2.25, 3.0]}, "notes": ["a.nii: odd."]})
     return calls
 
 
@@ -71,7 +71,10 @@ def test_images_and_what_belongs_to_them_reach_the_function(asked: list, capsys:
         "spacing": None,
         "device": "auto",
     }
-    assert capsys.readouterr().out == "Best match of the point: voxel 1.0, 2.2, 3.0\nResults: o/features.html\n"
+    assert (
+        capsys.readouterr().out
+        == "Best match of the point: voxel 1.0, 2.2, 3.0\nNote: a.nii: odd.\nResults: o/features.html\n"
+    )
 
 
 def test_a_mistake_is_one_line_and_code_2(

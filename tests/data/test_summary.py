@@ -46,6 +46,7 @@ def test_facts(facts):
             "of further subjects (data.max_subjects)": 2,
         },
         "unlabelled_val_pairs": 0,
+        "header_notes": [],
     }
     assert json.loads(json.dumps(facts)) == facts
 
@@ -62,6 +63,15 @@ def test_words(facts):
         "  left out: 4 training images of subjects that validate or test",
         "  left out: 1 training image without labels",
         "  left out: 2 training images of further subjects (data.max_subjects)",
+    ]
+
+
+def test_odd_headers_are_counted_and_the_first_ones_named(facts):
+    notes = [f"{name}.nii.gz: it has no sform and no qform." for name in "abcd"]
+    lines = facts_in_words({**facts, "header_notes": notes}).splitlines()
+    assert lines[-4:] == [
+        "  4 notes about the headers of files, the first 3 of which are:",
+        *(f"    {note}" for note in notes[:3]),
     ]
 
 

@@ -127,7 +127,9 @@ def test_singular_affine(picture, save: Save) -> None:
     raw = bytearray(path.read_bytes())
     raw[280:328] = bytes(48)  # the three rows of the sform
     path.write_bytes(raw)
-    with pytest.raises(UserError, match="flat.nii has a singular affine"):
+    with pytest.raises(
+        UserError, match="flat.nii: where its voxels lie is unknown, because its sform .code 2. is singular"
+    ):
         read_image(path)
 
 
