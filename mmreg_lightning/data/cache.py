@@ -24,7 +24,7 @@ from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
 from mmreg_lightning.io.images import read_image, read_mask
 
-FORMAT = 2  # raise it when the preprocessing changes, so that old files are not taken for new ones
+FORMAT = 3  # raise it when the preprocessing changes, so that old files are not taken for new ones
 
 
 @dataclass(frozen=True)

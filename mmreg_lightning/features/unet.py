@@ -50,7 +50,7 @@ class UNetFeatures(LearnedFeatures):
     @property
     def least_side(self) -> int:
         """Two voxels on the coarsest grid: one alone has no contrast that a normalisation could keep."""
-        return 2 ** (len(self.down) + 1)
+        return 2 ** len(self.down) + 1
 
     def body(self, x: Tensor) -> Tensor:
         """(B, widths[0], i, j, k) to (B, C, i, j, k)."""
