@@ -21,6 +21,7 @@ from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
 from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, read_affine
+from mmreg_lightning.registration.limits import search_spacing
 from mmreg_lightning.solvers.affine import AFFINE_KINDS, AffineRegistration, FeatureMap
 
 if TYPE_CHECKING:
@@ -85,7 +86,9 @@ def initial_affine(pair: Pair[Image], settings: Settings, spacing: float | Seque
     )
     if settings.affine == "moments":
         return moments
-    maps = [_feature_map(image, modality, settings, spacing) for image, modality in zip(pair, modalities, strict=True)]
+    # The moving image's own working grid may be far larger than the fixed one's.
+    coarse = search_spacing([image.volume.grid for image in pair], spacing)
+    maps = [_feature_map(image, modality, settings, coarse) for image, modality in zip(pair, modalities, strict=True)]
     centers = np.eye(4)
     centers[:3, 3] = pair.moving.volume.grid.center - pair.fixed.volume.grid.center
     # Checked when the options were read.

@@ -42,6 +42,7 @@ class ConvexAdamSolver(Solver):
     ) -> None:
         self.refinement = refinement
         self.grid_spacing = positive_int("solver.grid_spacing", grid_spacing)
+        self.levels = [self.grid_spacing]
         self.radius = positive_int("solver.radius", radius)
         self.coupling = non_negative("solver.coupling", coupling)
 

@@ -17,7 +17,10 @@ Progress = Callable[[int, int], None]
 
 
 class Solver(Protocol):
-    """Estimates the displacement that aligns two feature maps."""
+    """Estimates the displacement that aligns two feature maps.
+
+    A solver with a pyramid names its pooling factors, coarse to fine, in an attribute ``levels``.
+    """
 
     def __call__(
         self,
@@ -90,3 +93,20 @@ def crop(displacement: Tensor, level: int, shape: Sequence[int]) -> Tensor:
     factors = level_factors(shape, [level])[0]
     full = resize_displacement(displacement, [n * f for n, f in zip(displacement.shape[2:], factors, strict=True)])
     return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
+
+
+def short_axes_notes(solver: Solver, shape: Sequence[int]) -> list[str]:
+    """What a solver does about axes that are too short for its pyramid, a sentence for each.
+
+    Args:
+        solver: one without ``levels`` has no pyramid.
+        shape: (I, J, K) of the features.
+    """
+    coarsest = next(iter(getattr(solver, "levels", ())), 1)
+    factors = level_factors(shape, [coarsest])[0]
+    return [
+        f"The features have only {n} voxels along {axis} (RAS+ axes), so the solver averages {factor} of them "
+        f"at its coarsest level instead of {coarsest}."
+        for axis, n, factor in zip("IJK", shape, factors, strict=True)
+        if factor < coarsest
+    ]
