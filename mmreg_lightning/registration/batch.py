@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from mmreg_lightning.data.pair import FILE_NAMES, PARTS, ImageFiles, Pair
-from mmreg_lightning.errors import NO_ROOM, UserError
+from mmreg_lightning.errors import NO_MEMORY, NO_ROOM, UserError, lacks_memory
 from mmreg_lightning.files import ensure_output_dir, sha256, write_rows, write_text
 from mmreg_lightning.registration.settings import Settings
 
@@ -91,8 +91,8 @@ def register_batch(
     """Register every pair of a shard whose results do not lie in ``out`` yet.
 
     A pair is computed in a hidden folder that takes the pair's name when it is complete: whatever stops the command, a
-    folder with a name holds a whole result. A pair that fails, for whatever reason, is reported, and the next one is begun.
-    The traceback of what is no ``UserError`` is written to ``NAME.failed.txt``.
+    folder with a name holds a whole result. A pair that fails, for whatever reason, is reported, and the next one is
+    begun. The traceback of what is no ``UserError`` is written to ``NAME.failed.txt``.
 
     Args:
         pairs: of ``read_pairs`` or of a data set.
@@ -148,11 +148,9 @@ def _reason(error: Exception, log: Path) -> str:
         log.unlink(missing_ok=True)
         return str(error)
     write_text(log, "".join(traceback.format_exception(error)))
-    words = " ".join(str(error).split())
-    # The allocators of NumPy, PyTorch and CUDA.
-    if isinstance(error, MemoryError) or "not enough memory" in words or "out of memory" in words:
-        return f"there is not enough memory for it, a larger spacing or cropped images need less (see {log})"
-    return f"{type(error).__name__}: {words[:200]} (see {log})"
+    if lacks_memory(error):
+        return f"{NO_MEMORY} (see {log})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (see {log})"
 
 
 def _check_same(folder: Path, files: Pair[ImageFiles], settings: Settings, digest: Callable[[Path], str]) -> None:

@@ -143,7 +143,7 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
     spacing = settings.spacing or default_spacing(fixed.grid)
     grid = working_grid(fixed.grid, spacing)
     check_working_size(grid, spacing)
-    check_memory(fixed, moving, grid, features.channels, features.stride)
+    check_memory(pair, grid, features.channels, features.stride)
     with watch.stage("affine"):
         initial = initial_affine(pair, settings, spacing)
     with watch.stage("prepare"):
