@@ -24,7 +24,7 @@ _NO_MEMORY_WORDS = ("not enough memory", "out of memory", "allocate memory")
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error is that of an allocator, NumPy's, or PyTorch's on the CPU or a GPU, which raises RuntimeError."""
+    """Whether an error is that of an allocator: NumPy's, or PyTorch's on the CPU or a GPU."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY_WORDS)
     )

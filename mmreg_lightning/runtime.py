@@ -12,6 +12,7 @@ import torch
 from mmreg_lightning.errors import UserError
 
 _MEMINFO, _CGROUPS = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -90,9 +91,8 @@ def available_memory() -> int | None:
 
 def _own_cgroups() -> list[Path]:
     """Folders of the cgroups of this process that may limit its memory, version 2 or 1, and those above them."""
-    own = Path("/proc/self/cgroup")
     folders: list[Path] = []
-    for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else []:
+    for line in _OWN_CGROUP.read_text(encoding="utf-8").splitlines() if _OWN_CGROUP.is_file() else []:
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
             continue

@@ -57,7 +57,9 @@ def name_options(message: str, parser: argparse.ArgumentParser) -> str:
 
 
 def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Result:
-    """Call ``main``; exit with 2 and one line on stderr after a mistake or where memory or disk is full, with 130 after Ctrl-C.
+    """Call ``main``; exit with 2 and one line on stderr after a mistake, with 130 after Ctrl-C.
+
+    A full disk and a full memory count as mistakes.
 
     Every other exception is a defect of this package and keeps its traceback.
 
@@ -69,7 +71,8 @@ def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Resul
         What ``main`` returns.
 
     Raises:
-        SystemExit: code 2 after ``UserError`` or where there is no room to compute or to write, code 130 after ``KeyboardInterrupt``.
+        SystemExit: code 2 after ``UserError`` or where there is no room to compute or to write, code 130 after
+            ``KeyboardInterrupt``.
     """
     # OpenMP's threads otherwise spin while they wait: on a machine that others use too, each small operation then
     # lasts as long as a time slice of the scheduler (measured: 8 ms instead of 0.3 ms). It must be set before torch

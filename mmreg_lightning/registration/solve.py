@@ -25,7 +25,7 @@ from mmreg_lightning.geometry.working import field_of_view, thin_axes, working_g
 from mmreg_lightning.registration.initial_affine import check_overlap, initial_affine, network_input
 from mmreg_lightning.registration.limits import check_memory, check_thickness, check_working_size
 from mmreg_lightning.registration.settings import Settings, default_spacing
-from mmreg_lightning.solvers.protocol import Progress, Solver, short_axes_notes
+from mmreg_lightning.solvers.protocol import Progress, Solver, short_axes_note
 
 
 class Stopwatch:
@@ -196,6 +196,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
     with watch.stage("resample_field"):
         deformation = resample_displacement(resize_displacement(u, maps.working.shape), maps.working, maps.fixed_grid)
         displacement = then_affine(deformation, maps.fixed_grid, maps.initial)
+    short = short_axes_note(solver, maps.fixed.shape[2:])
     return Registration(
         displacement,
         maps.initial,
@@ -204,7 +205,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         maps.fixed.cpu(),
         maps.moving.cpu(),
         {**maps.seconds, **watch.seconds},
-        (*maps.notes, *short_axes_notes(solver, maps.fixed.shape[2:])),
+        (*maps.notes, *([] if short is None else [short])),
     )
 
 
@@ -230,7 +231,7 @@ def _thin_notes(pair: Pair[Image], working: Grid) -> list[str]:
     for role, image in zip(("fixed", "moving"), pair, strict=True):
         axes = thin_axes(image.volume.grid, working)
         if axes:
-            along = " and ".join("IJK"[axis] for axis in axes)
+            along = ", ".join("IJK"[axis] for axis in axes)
             name = image.volume.path or f"The {role} image"
             notes.append(f"{name} is thin along {along} (RAS+ axes), its border is repeated there to compute features.")
     return notes

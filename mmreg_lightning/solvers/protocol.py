@@ -95,18 +95,20 @@ def crop(displacement: Tensor, level: int, shape: Sequence[int]) -> Tensor:
     return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
 
 
-def short_axes_notes(solver: Solver, shape: Sequence[int]) -> list[str]:
-    """What a solver does about axes that are too short for its pyramid, a sentence for each.
+def short_axes_note(solver: Solver, shape: Sequence[int]) -> str | None:
+    """What a solver does about axes that are too short for its pyramid, one sentence; None where all are long enough.
 
     Args:
         solver: one without ``levels`` has no pyramid.
         shape: (I, J, K) of the features.
     """
     coarsest = next(iter(getattr(solver, "levels", ())), 1)
-    factors = level_factors(shape, [coarsest])[0]
-    return [
-        f"The features have only {n} voxels along {axis} (RAS+ axes), so the solver averages {factor} of them "
-        f"at its coarsest level instead of {coarsest}."
-        for axis, n, factor in zip("IJK", shape, factors, strict=True)
-        if factor < coarsest
-    ]
+    axes = zip("IJK", shape, level_factors(shape, [coarsest])[0], strict=True)
+    short = [(axis, str(n), str(factor)) for axis, n, factor in axes if factor < coarsest]
+    if not short:
+        return None
+    names, sizes, factors = (", ".join(words) for words in zip(*short, strict=True))
+    return (
+        f"The features have only {sizes} voxels along {names} (RAS+ axes), so the solver's coarsest level averages "
+        f"{factors} of them instead of {coarsest}."
+    )

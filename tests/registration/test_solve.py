@@ -237,8 +237,8 @@ def test_a_slab_against_a_volume(slices: int, solver: str, write_scene: Callable
     thin = f"{fixed.image} is thin along K (RAS+ axes), its border is repeated there to compute features."
     coarsest, factor = (2, 1 if slices == 6 else 2) if solver == "convex_adam" else (4, 1 if slices == 6 else 2)
     short = (
-        f"The features have only {working // 2} voxels along K (RAS+ axes), so the solver averages {factor} of them at "
-        f"its coarsest level instead of {coarsest}."
+        f"The features have only {working // 2} voxels along K (RAS+ axes), so the solver's coarsest level averages "
+        f"{factor} of them instead of {coarsest}."
     )
     assert result.notes == [thin, *([short] if factor < coarsest else [])]
     run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))

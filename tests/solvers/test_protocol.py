@@ -9,7 +9,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.solvers.protocol import (
     crop,
     pooling_factors,
-    short_axes_notes,
+    short_axes_note,
     step_counter,
     total_weight,
     weighted_pyramid,
@@ -71,10 +71,9 @@ class Pyramid:
 
 
 def test_a_short_axis_is_told():
-    assert short_axes_notes(Pyramid(), (16, 20, 16)) == []
-    assert short_axes_notes(object(), (4, 4, 4)) == []  # without a pyramid
-    one, other = short_axes_notes(Pyramid(), (7, 20, 12))
-    assert one.startswith("The features have only 7 voxels along I ") and one.endswith(
-        "averages 1 of them at its coarsest level instead of 4."
+    assert short_axes_note(Pyramid(), (16, 20, 16)) is None
+    assert short_axes_note(object(), (4, 4, 4)) is None  # without a pyramid
+    assert short_axes_note(Pyramid(), (7, 20, 12)) == (
+        "The features have only 7, 12 voxels along I, K (RAS+ axes), so the solver's coarsest level averages 1, 2 of "
+        "them instead of 4."
     )
-    assert other.startswith("The features have only 12 voxels along K ") and "averages 2 of them" in other
