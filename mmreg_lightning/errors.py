@@ -18,6 +18,18 @@ class UserError(ValueError):
     """
 
 
+NO_MEMORY = "there is not enough memory: a larger spacing, cropped images or smaller patches need less"
+"""What to do about an error that ``lacks_memory`` knows."""
+_NO_MEMORY_WORDS = ("not enough memory", "out of memory", "allocate memory")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error is that of an allocator: NumPy's, or PyTorch's on the CPU or a GPU."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY_WORDS)
+    )
+
+
 def non_negative(name: str, value: object) -> float:
     """The value of a numeric option, as a float.
 

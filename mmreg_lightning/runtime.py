@@ -11,6 +11,8 @@ import torch
 
 from mmreg_lightning.errors import UserError
 
+_MEMINFO, _CGROUPS = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -71,3 +73,48 @@ def peak_memory_mb() -> float:
                 return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes there, kB elsewhere
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: what the machine or its container (cgroup) has left.
+
+    None where the system does not say (Linux does).
+    """
+    left = []
+    if _MEMINFO.is_file():
+        for line in _MEMINFO.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                left.append(int(line.split()[1]) * 2**10)
+    left += [limit for limit in map(_left_in, _own_cgroups()) if limit is not None]
+    return max(0, min(left)) if left else None
+
+
+def _own_cgroups() -> list[Path]:
+    """Folders of the cgroups of this process that may limit its memory, version 2 or 1, and those above them."""
+    folders: list[Path] = []
+    for line in _OWN_CGROUP.read_text(encoding="utf-8").splitlines() if _OWN_CGROUP.is_file() else []:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        top = _CGROUPS / controllers
+        whole = top / path.lstrip("/")
+        # Within a container the path is that of the machine, while the folder on top is the container's own.
+        folders += [top, *(folder for folder in (whole, *whole.parents) if folder.is_relative_to(top))]
+    return list(dict.fromkeys(folders))
+
+
+def _left_in(cgroup: Path) -> int | None:
+    """Bytes that a cgroup has left; caches of files that can be dropped count as free. None without a limit."""
+    for limit_name, used_name, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            limit = (cgroup / limit_name).read_text(encoding="utf-8").strip()
+            used = int((cgroup / used_name).read_text(encoding="utf-8"))
+            stat = dict(line.split() for line in (cgroup / "memory.stat").read_text(encoding="utf-8").splitlines())
+        except OSError:
+            continue
+        if limit.isdecimal():
+            return int(limit) - used + int(stat.get(cache, 0))
+    return None

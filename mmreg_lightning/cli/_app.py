@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from mmreg_lightning.config import one_line
-from mmreg_lightning.errors import NO_ROOM, UserError
+from mmreg_lightning.errors import NO_MEMORY, NO_ROOM, UserError, lacks_memory
 
 Result = TypeVar("Result")
 _EXTRAS = {
@@ -57,7 +57,9 @@ def name_options(message: str, parser: argparse.ArgumentParser) -> str:
 
 
 def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Result:
-    """Call ``main``; exit with 2 and one line on stderr after a mistake or on a full disk, with 130 after Ctrl-C.
+    """Call ``main``; exit with 2 and one line on stderr after a mistake, with 130 after Ctrl-C.
+
+    A full disk and a full memory count as mistakes.
 
     Every other exception is a defect of this package and keeps its traceback.
 
@@ -69,7 +71,8 @@ def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Resul
         What ``main`` returns.
 
     Raises:
-        SystemExit: code 2 after ``UserError`` or where there is no room to write, code 130 after ``KeyboardInterrupt``.
+        SystemExit: code 2 after ``UserError`` or where there is no room to compute or to write, code 130 after
+            ``KeyboardInterrupt``.
     """
     # OpenMP's threads otherwise spin while they wait: on a machine that others use too, each small operation then
     # lasts as long as a time slice of the scheduler (measured: 8 ms instead of 0.3 ms). It must be set before torch
@@ -87,6 +90,11 @@ def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Resul
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        print(f"error: {NO_MEMORY} ({' '.join(str(error).split())[:200]})", file=sys.stderr)
+        sys.exit(2)
 
 
 @contextmanager

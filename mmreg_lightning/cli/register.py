@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--affine",
         default="auto",
         metavar="KIND|FILE",
-        help="before the deformation: auto (default) trusts the headers where the images overlap and agree by the features, "
+        help="before the deformation: auto (default) trusts the headers where images overlap and their features agree, "
         "else it aligns the centres of mass and searches a rigid transform, and says so; none trusts the "
         "headers, moments aligns the centres of mass, rigid, similarity and affine search by the features from both; "
         "or a transform file of ITK or ANTs (.tfm, .txt, .mat, .h5), fixed to moving",

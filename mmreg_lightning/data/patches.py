@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,6 +18,8 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.labels import IGNORED
+
+log = logging.getLogger(__name__)
 
 Pairing = Literal["intra", "inter", "both"]
 
@@ -39,14 +42,15 @@ class PairedPatches(Dataset[dict[str, Tensor | str]]):
         cache: gives the prepared images.
         label_ids: the organs that patches are balanced over.
         pairing: ``intra`` (the listed pairs), ``inter`` (any two subjects), ``both`` (one or the other, half each).
-        patch_size: voxels a side, or None for the whole working grid.
+        patch_size: voxels a side, or None for the whole working grid. With one number, axes on which the images are
+            shorter are taken whole, if it fits another axis.
         length: pairs an epoch.
         augmentation: applied to each image on its own; None leaves images as they are.
         margin: voxels about the patch that augmentation may draw from.
         seed: other seeds give other items.
 
     Raises:
-        UserError: there is no pair of the kind asked for, or the patch size is not positive, or larger than an image.
+        UserError: there is no pair of the kind asked for, or the patch size is not positive, or larger than the images.
     """
 
     def __init__(
@@ -207,6 +211,12 @@ def _sides(patch_size: int | Sequence[int] | None, shape: Sequence[int]) -> tupl
     """Voxels of a patch along each axis; None is the whole ``shape``."""
     if patch_size is None:
         patch_size = shape
+    elif isinstance(patch_size, int) and min(shape) < patch_size <= max(shape):
+        sides = [min(patch_size, n) for n in shape]
+        log.warning(
+            "data.patch_size=%d: patches have %s voxels, because the images have %s", patch_size, sides, list(shape)
+        )
+        patch_size = sides
     sides = list(patch_size) if isinstance(patch_size, Sequence) else [patch_size] * 3
     if len(sides) != 3 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UserError(f"data.patch_size={patch_size}: must be a positive number of voxels, or three, or null")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmreg_lightning.errors import UserError
@@ -72,6 +73,11 @@ class LearnedFeatures(nn.Module):
         self.stem = Stem(self.modalities, stem, width, stride, norm)
         self.descriptors = nn.Conv3d(_DESCRIPTORS, width, 1) if self_similarity else None
 
+    @property
+    def least_side(self) -> int:
+        """Feature voxels that the body needs along each axis; thinner images are padded."""
+        return 2
+
     def body(self, x: Tensor) -> Tensor:
         """(B, width, i, j, k), output of the stem, to logits (B, C, i, j, k)."""
         raise NotImplementedError
@@ -79,19 +85,34 @@ class LearnedFeatures(nn.Module):
     def logits(self, image: Tensor, modality: str) -> Tensor:
         """Unbounded output, (B, C, I / stride, J / stride, K / stride).
 
+        An axis that is too short for the network is padded by its border on both sides, and the output cropped.
+
         Raises:
             UserError: the modality is unknown, or a side of the image is not a multiple of ``stride``.
         """
-        return self.body(self._stem(image, modality)).float()
+        padded, inner = self._padded(image)
+        return self.body(self._stem(padded, modality)).float()[inner]
 
     def pair_logits(self, fixed: Tensor, moving: Tensor, modalities: tuple[str, str]) -> tuple[Tensor, Tensor]:
         """``logits`` of two images of one size, in one pass of the body.
 
         On the CPU this takes less than half the time, because PyTorch has a slow kernel for a single image.
         """
+        (fixed, inner), (moving, _) = self._padded(fixed), self._padded(moving)
         stems = [self._stem(image, name) for image, name in zip((fixed, moving), modalities, strict=True)]
-        both = self.body(torch.cat(stems)).float()
+        both = self.body(torch.cat(stems)).float()[inner]
         return both[: len(fixed)], both[len(fixed) :]
+
+    def _padded(self, image: Tensor) -> tuple[Tensor, tuple[slice, ...]]:
+        """The image with as many voxels as the body needs, and where its own features lie in those of the whole."""
+        padding: list[int] = []
+        inner = [slice(None), slice(None)]
+        for n in image.shape[2:]:
+            missing = max(0, self.least_side - -(-n // self.stride))
+            before = missing // 2
+            padding = [self.stride * before, self.stride * (missing - before), *padding]
+            inner.append(slice(before, before + -(-n // self.stride)))
+        return F.pad(image, padding, mode="replicate") if any(padding) else image, tuple(inner)
 
     def _stem(self, image: Tensor, modality: str) -> Tensor:
         if modality not in self.modalities:

@@ -47,6 +47,11 @@ class UNetFeatures(LearnedFeatures):
         )
         self.head = nn.Conv3d(widths[0], self.channels, 1)
 
+    @property
+    def least_side(self) -> int:
+        """Two voxels on the coarsest grid: one alone has no contrast that a normalisation could keep."""
+        return 2 ** len(self.down) + 1
+
     def body(self, x: Tensor) -> Tensor:
         """(B, widths[0], i, j, k) to (B, C, i, j, k)."""
         skips = [x]

@@ -79,12 +79,13 @@ class Grid:
         affine[:3, 3] = self.center - affine[:3, :3] @ ((size - 1) / 2)
         return Grid((int(size[0]), int(size[1]), int(size[2])), affine)
 
-    def pooled(self, factor: int) -> Grid:
-        """Grid of ``functional.resize.pool``: averages over blocks of ``factor`` voxels a side."""
+    def pooled(self, factor: int | Sequence[int]) -> Grid:
+        """Grid of ``functional.resize.pool``: averages over blocks of ``factor`` voxels a side, one number or three."""
+        sides = np.broadcast_to(np.asarray(factor), (3,))
         block = np.eye(4)
-        block[:3, :3] *= factor
-        block[:3, 3] = (factor - 1) / 2
-        i, j, k = (-(-n // factor) for n in self.shape)
+        block[:3, :3] *= sides
+        block[:3, 3] = (sides - 1) / 2
+        i, j, k = (-(-n // int(side)) for n, side in zip(self.shape, sides, strict=True))
         return Grid((i, j, k), self.affine @ block)
 
     def same_as(self, other: Grid, tol: float = 0.1) -> bool:

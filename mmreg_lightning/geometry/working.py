@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
@@ -16,6 +19,11 @@ from mmreg_lightning.geometry.volume import Volume
 
 WORKING_MULTIPLE = 8
 """Multiple of the sides of a working grid, so that features of stride 2 pool by 2 and 4 without a remainder."""
+
+
+_THIN = 32
+"""Voxels of a working grid: along a shorter axis of an image, most patches of features reach beyond its border."""
+_CONTINUED = 8  # working voxels, as far as features see
 
 
 def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = WORKING_MULTIPLE) -> Grid:
@@ -43,6 +51,8 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
     """Network input on a working grid, (1, I, J, K), in [0, 1] if the recipe clips.
 
     Percentiles are those of the whole image. The value outside the image is the smaller of 0 and its darkest value.
+    Along an axis of less than 32 working voxels the border is repeated for 8 of them first: the edge of a thin slab
+    would otherwise be its strongest feature.
 
     Args:
         image: (1, I, J, K), intensities of the file.
@@ -58,7 +68,7 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
     if min(max(darkest, 0.0), 1.0) == min(max(brightest, 0.0), 1.0):
         name = image.path or "the image"
         raise UserError(f"{name} has no contrast within its intensity recipe {dict(recipe)}")
-    volume = Volume(normalised, image.grid, path=image.path)
+    volume = _continued(Volume(normalised, image.grid, path=image.path), grid)
     return resample_volume(volume, grid, "linear", transform=transform, fill=min(darkest, 0.0)).data
 
 
@@ -66,3 +76,29 @@ def field_of_view(image: Volume, grid: Grid, transform: np.ndarray | None = None
     """Mask of the image's field of view on ``grid``, (1, I, J, K) float32; ``transform`` as in ``prepare_image``."""
     ones = Volume(torch.ones_like(image.data, dtype=torch.float32), image.grid)
     return resample_volume(ones, grid, "nearest", transform=transform).data
+
+
+def thin_axes(image: Grid, working: Grid) -> list[int]:
+    """Axes of an image that are shorter than 32 voxels of a working grid, see ``prepare_image``."""
+    lengths = np.array(image.shape) * _steps(image, working)
+    return [axis for axis, length in enumerate(lengths.tolist()) if length < _THIN]
+
+
+def _steps(image: Grid, working: Grid) -> NDArray[np.float64]:
+    """(3,) working voxels from one voxel of an image to the next, along each axis of the image."""
+    return np.linalg.norm(image.voxel_to(working)[:3, :3], axis=0)
+
+
+def _continued(image: Volume, working: Grid) -> Volume:
+    """The image, its border repeated at both ends of each thin axis."""
+    margins = np.zeros(3, dtype=int)
+    for axis in thin_axes(image.grid, working):
+        margins[axis] = math.ceil(_CONTINUED / _steps(image.grid, working)[axis])
+    if not margins.any():
+        return image
+    padding = [side for margin in reversed(margins.tolist()) for side in (margin, margin)]
+    data = F.pad(image.data[None], padding, mode="replicate")[0]
+    affine = np.array(image.grid.affine)
+    affine[:3, 3] -= affine[:3, :3] @ margins
+    i, j, k = data.shape[1:]
+    return Volume(data, Grid((i, j, k), affine), path=image.path)

@@ -17,7 +17,7 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.functional.labels import one_hot
-from mmreg_lightning.functional.resize import carried_displacement, pool, pyramid, resize_displacement
+from mmreg_lightning.functional.resize import carried_displacement, level_factors, pool, pyramid, resize_displacement
 from mmreg_lightning.functional.smooth import TRUNCATE, gaussian_smooth
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.inspection.families import StudiedFamily, warped_labels
@@ -97,9 +97,10 @@ def level_steps(step: DescentStep, fixed: Tensor, moving: Tensor, levels: Sequen
     """
     steps = {}
     i, j, k = fixed.shape[2:]
-    for level, (f, m) in zip(levels, pyramid((fixed, moving), levels), strict=True):
+    factors = level_factors(fixed.shape[2:], levels)
+    for level, own, (f, m) in zip(levels, factors, pyramid((fixed, moving), levels), strict=True):
         update = step.update(f, m, carried_displacement(None, f))
-        full = resize_displacement(update, [n * level for n in update.shape[2:]])
+        full = resize_displacement(update, [n * factor for n, factor in zip(update.shape[2:], own, strict=True)])
         # Levels pad the end of an axis to a multiple of their factors.
         steps[level] = full[:, :, :i, :j, :k]
     return steps

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 import yaml
 
 from mmreg_lightning.data.pair import FILE_NAMES, PARTS, ImageFiles, Pair
-from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir, sha256, write_rows
+from mmreg_lightning.errors import NO_MEMORY, NO_ROOM, UserError, lacks_memory
+from mmreg_lightning.files import ensure_output_dir, sha256, write_rows, write_text
 from mmreg_lightning.registration.settings import Settings
 
 SUMMARY = "summary.csv"
+FAILED = ".failed.txt"
+"""Ending of the file beside the pairs' folders that holds the traceback of a pair which failed."""
 Pairs = Mapping[str, Pair[ImageFiles]]
 """Files of each pair, by the name of the folder that gets its results."""
 
@@ -88,7 +91,8 @@ def register_batch(
     """Register every pair of a shard whose results do not lie in ``out`` yet.
 
     A pair is computed in a hidden folder that takes the pair's name when it is complete: whatever stops the command, a
-    folder with a name holds a whole result. A pair that fails is reported, and the next one is begun.
+    folder with a name holds a whole result. A pair that fails, for whatever reason, is reported, and the next one is
+    begun. The traceback of what is no ``UserError`` is written to ``NAME.failed.txt``.
 
     Args:
         pairs: of ``read_pairs`` or of a data set.
@@ -104,6 +108,7 @@ def register_batch(
     Raises:
         UserError: the output folder cannot be used, a pair's folder exists without results in it, or its results were
             made with other settings or from other files.
+        OSError: there is no room left to write.
     """
     folder = ensure_output_dir(out)
     mine = list(pairs.items())[shard[0] - 1 :: shard[1]]
@@ -123,15 +128,29 @@ def register_batch(
         shutil.rmtree(partial, ignore_errors=True)
         try:
             notes = register(files, partial)
-        except UserError as error:
+        except Exception as error:  # of one pair: the others have nothing to do with it
             shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise  # of all pairs
             failed.append(name)
-            report(f"{place}: failed: {error}")
+            report(f"{place}: failed: {_reason(error, folder / f'{name}{FAILED}')}")
             continue
         os.replace(partial, folder / name)
+        (folder / f"{name}{FAILED}").unlink(missing_ok=True)
         report("\n".join([f"{place}: done", *(f"    note: {note}" for note in notes)]))
     write_summary(pairs, folder)
     return failed
+
+
+def _reason(error: Exception, log: Path) -> str:
+    """Why a pair failed, one sentence; the traceback of what is no ``UserError`` goes to ``log``."""
+    if isinstance(error, UserError):
+        log.unlink(missing_ok=True)
+        return str(error)
+    write_text(log, "".join(traceback.format_exception(error)))
+    if lacks_memory(error):
+        return f"{NO_MEMORY} (see {log})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (see {log})"
 
 
 def _check_same(folder: Path, files: Pair[ImageFiles], settings: Settings, digest: Callable[[Path], str]) -> None:

@@ -24,6 +24,7 @@ from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
 from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, read_affine
+from mmreg_lightning.registration.limits import search_spacing
 from mmreg_lightning.solvers.affine import AFFINE_KINDS, AffineRegistration, FeatureMap
 
 if TYPE_CHECKING:
@@ -94,8 +95,10 @@ def initial_affine(
     )
     if settings.affine == "moments":
         return moments, []
+    # The moving image's own working grid may be far larger than the fixed one's.
+    coarse = search_spacing([image.volume.grid for image in pair], spacing)
     maps = [
-        _feature_map(role, image, modality, settings, spacing)
+        _feature_map(role, image, modality, settings, coarse)
         for role, image, modality in zip(("fixed", "moving"), pair, modalities, strict=True)
     ]
     centers = np.eye(4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,14 +21,12 @@ from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import then_affine
-from mmreg_lightning.geometry.working import field_of_view, working_grid
+from mmreg_lightning.geometry.working import field_of_view, thin_axes, working_grid
 from mmreg_lightning.registration.initial_affine import check_features, check_overlap, initial_affine, network_input
+from mmreg_lightning.registration.limits import check_memory, check_thickness, check_working_size
 from mmreg_lightning.registration.masks import with_body_masks
 from mmreg_lightning.registration.settings import UNNAMED, Settings, default_spacing
-from mmreg_lightning.solvers.protocol import Progress, Solver
-
-MAX_WORKING_VOXELS = 2**27
-"""512 voxels a side: beyond it MIND-SSC alone needs 6 GB."""
+from mmreg_lightning.solvers.protocol import Progress, Solver, short_axes_note
 
 
 class Stopwatch:
@@ -135,20 +132,24 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
         settings: features, recipes, spacing and initial affine.
 
     Raises:
-        UserError: an image has no contrast within its recipe, the working grid is too large, the fields of view do not
-            overlap, no place is within both masks, or features are not finite.
+        UserError: an image has fewer than four voxels along an axis or no contrast within its recipe, the working grid
+            or the fields need too much memory, the fields of view do not overlap, no place is within both masks, or
+            features are not finite.
     """
     watch = Stopwatch()
     notes: list[str] = []
-    if settings.body_mask:
-        with watch.stage("body_mask"):
-            modalities = Pair(settings.fixed_modality, settings.moving_modality)
-            pair, notes = with_body_masks(pair, modalities, UNNAMED)
     fixed, moving = pair.fixed.volume, pair.moving.volume
+    check_thickness(fixed, "fixed")
+    check_thickness(moving, "moving")
     features, family = settings.features, settings.family
     spacing = settings.spacing or default_spacing(fixed.grid)
     grid = working_grid(fixed.grid, spacing)
     check_working_size(grid, spacing)
+    check_memory(pair, grid, features.channels, features.stride)
+    if settings.body_mask:
+        with watch.stage("body_mask"):
+            modalities = Pair(settings.fixed_modality, settings.moving_modality)
+            pair, notes = with_body_masks(pair, modalities, UNNAMED)
     with watch.stage("affine"):
         initial, decided = initial_affine(pair, settings, spacing)
         notes += decided
@@ -177,6 +178,7 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
     for role, found in zip(("fixed", "moving"), maps, strict=True):
         check_features(found, role, settings)
     weight, moving_weight = (None if w is None else w.to(settings.device) for w in (weight, moving_weight))
+    notes += _thin_notes(pair, grid)
     return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds, notes)
 
 
@@ -190,7 +192,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         progress: called with (iterations done, iterations in all).
 
     Raises:
-        UserError: the features are too small for the solver's pyramid, or the displacement is not finite.
+        UserError: the displacement is not finite.
     """
     watch = Stopwatch()
     with watch.stage("solver"):
@@ -201,6 +203,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
     with watch.stage("resample_field"):
         deformation = resample_displacement(resize_displacement(u, maps.working.shape), maps.working, maps.fixed_grid)
         displacement = then_affine(deformation, maps.fixed_grid, maps.initial)
+    short = short_axes_note(solver, maps.fixed.shape[2:])
     return Registration(
         displacement,
         maps.initial,
@@ -209,7 +212,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         maps.fixed.cpu(),
         maps.moving.cpu(),
         {**maps.seconds, **watch.seconds},
-        maps.notes,
+        (*maps.notes, *([] if short is None else [short])),
     )
 
 
@@ -229,19 +232,20 @@ def solution_cues(found: Registration, maps: FeatureMaps, solver: Solver) -> Cue
     return registration_cues(found.fixed_features, found.moving_features, found.feature_displacement, backward)
 
 
+def _thin_notes(pair: Pair[Image], working: Grid) -> list[str]:
+    """What ``prepare_image`` does about thin images, a sentence for each."""
+    notes = []
+    for role, image in zip(("fixed", "moving"), pair, strict=True):
+        axes = thin_axes(image.volume.grid, working)
+        if axes:
+            along = ", ".join("IJK"[axis] for axis in axes)
+            name = image.volume.path or f"The {role} image"
+            notes.append(f"{name} is thin along {along} (RAS+ axes), its border is repeated there to compute features.")
+    return notes
+
+
 def _check_converged(displacement: Tensor, solver: Solver) -> None:
     if not torch.isfinite(displacement).all():
         raise UserError(
             f"solver {type(solver).__name__}: the displacement is not finite, the solver diverged with these settings"
         )
-
-
-def check_working_size(working: Grid, spacing: float | Sequence[float]) -> None:
-    """Check that a working grid is not larger than memory allows.
-
-    Raises:
-        UserError: it has more than ``MAX_WORKING_VOXELS``.
-    """
-    if math.prod(working.shape) > MAX_WORKING_VOXELS:
-        size = " x ".join(map(str, working.shape))
-        raise UserError(f"spacing={spacing}: the working grid would have {size} voxels, choose a larger one")

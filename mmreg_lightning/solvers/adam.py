@@ -21,6 +21,8 @@ from mmreg_lightning.solvers.protocol import (
     weighted_pyramid,
 )
 
+_LEAST_CONTROL = 2  # voxels of the control grid along an axis: one has no difference to a neighbour
+
 
 def feature_ssd(fixed: Tensor, warped: Tensor, weight: Tensor | None = None) -> Tensor:
     """Squared feature difference, summed over channels and averaged over voxels with weight ``weight``: a scalar.
@@ -50,7 +52,8 @@ class AdamRefinement:
         weight: weight of the diffusion energy.
         iterations: number of Adam iterations.
         learning_rate: learning rate of Adam, in voxels of the control grid.
-        control_spacing: feature voxels to one voxel of the control grid, along each axis.
+        control_spacing: feature voxels to one voxel of the control grid, along each axis, which keeps two voxels
+            at least.
         smoothing: standard deviation of the Gaussian, in voxels of the control grid.
 
     Raises:
@@ -89,7 +92,7 @@ class AdamRefinement:
             step_done: called after each iteration.
         """
         shape = fixed.shape[2:]
-        coarse = [-(-n // self.control_spacing) for n in shape]
+        coarse = [max(-(-n // self.control_spacing), min(n, _LEAST_CONTROL)) for n in shape]
         # Gradients are needed although registration disables them and validation runs in inference mode.
         with torch.inference_mode(False), torch.enable_grad():
             fixed, moving = fixed.clone().detach(), moving.clone().detach()
@@ -115,7 +118,7 @@ class AdamSolver(Solver):
 
     Args:
         refinement: optimiser of every level.
-        levels: pooling factors, coarse to fine.
+        levels: pooling factors, coarse to fine; a short axis is pooled less, see ``level_factors``.
 
     Raises:
         UserError: ``levels`` are not positive factors from coarse to fine.

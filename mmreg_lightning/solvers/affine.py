@@ -14,13 +14,12 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from mmreg_lightning.errors import UserError, positive_int
-from mmreg_lightning.functional.resize import pool
+from mmreg_lightning.functional.resize import Factor, level_factors, pool
 from mmreg_lightning.functional.taylor import taylor_system
 from mmreg_lightning.functional.warp import identity_grid
 from mmreg_lightning.geometry.frames import Frame, transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.sampling import sample_affine
-from mmreg_lightning.solvers.protocol import MIN_SIDE
 
 AffineKind = Literal["rigid", "similarity", "affine"]
 AFFINE_KINDS: tuple[AffineKind, ...] = get_args(AffineKind)
@@ -45,9 +44,10 @@ class FeatureMap:
     inside: Tensor
     grid: Grid
 
-    def pooled(self, factor: int) -> FeatureMap:
+    def pooled(self, factor: Factor) -> FeatureMap:
         """The same on a coarser grid."""
-        return FeatureMap(pool(self.features, factor), pool(self.inside, factor), self.grid.pooled(factor))
+        grid = self.grid.pooled(factor)
+        return FeatureMap(pool(self.features, factor), pool(self.inside, factor), grid)
 
 
 class AffineRegistration:
@@ -61,8 +61,8 @@ class AffineRegistration:
 
     Args:
         kind: ``rigid``, ``similarity`` or ``affine``.
-        levels: pooling factors, coarse to fine; levels of less than ``MIN_SIDE`` voxels a side or more than
-            ``MAX_VOXELS`` voxels are left out.
+        levels: pooling factors, coarse to fine; a short axis is pooled less, see ``level_factors``. Levels of more
+            than ``MAX_VOXELS`` voxels are left out.
         iterations: largest number of steps at each level.
 
     Raises:
@@ -87,8 +87,8 @@ class AffineRegistration:
             starts: initial transforms; all are optimised at the coarsest level, and the best one at the finer levels.
         """
         candidates = [np.array(start, dtype=np.float64) for start in starts]
-        for factor in self._usable(fixed.grid, moving.grid):
-            level = fixed.pooled(factor), moving.pooled(factor)
+        for factors in self._usable(fixed.grid, moving.grid):
+            level = fixed.pooled(factors[0]), moving.pooled(factors[1])
             # One scale for all starts, so that their costs can be compared.
             first = [_cost(*level, *_warped(*level, start), None) for start in candidates]
             scale = min((s for cost, s in first if cost < float("inf")), key=float, default=first[0][1])
@@ -104,16 +104,18 @@ class AffineRegistration:
             fixed, moving: features of the two images, each on any grid.
             transforms: 4x4, world RAS mm of the fixed to world RAS mm of the moving image.
         """
-        factor = self._usable(fixed.grid, moving.grid)[-1]
-        level = fixed.pooled(factor), moving.pooled(factor)
+        factors = self._usable(fixed.grid, moving.grid)[-1]
+        level = fixed.pooled(factors[0]), moving.pooled(factors[1])
         first = [_cost(*level, *_warped(*level, transform), None) for transform in transforms]
         scale = min((s for cost, s in first if cost < float("inf")), key=float, default=first[0][1])
         return [_cost(*level, *_warped(*level, transform), scale)[0] for transform in transforms]
 
-    def _usable(self, fixed: Grid, moving: Grid) -> list[int]:
-        sizes = {k: (fixed.pooled(k).shape, moving.pooled(k).shape) for k in self.levels}
-        large = [k for k, (f, m) in sizes.items() if min(*f, *m) >= MIN_SIDE]
-        return [k for k in large if math.prod(sizes[k][0]) <= MAX_VOXELS] or large[:1] or [1]
+    def _usable(self, fixed: Grid, moving: Grid) -> list[tuple[Factor, Factor]]:
+        """Pooling factors of both images at each level, each once."""
+        own = [level_factors(grid.shape, self.levels) for grid in (fixed, moving)]
+        levels: list[tuple[Factor, Factor]] = list(dict.fromkeys(zip(*own, strict=True)))
+        small = [level for level in levels if math.prod(fixed.pooled(level[0]).shape) <= MAX_VOXELS]
+        return small or levels[:1]
 
     def _descend(
         self, fixed: FeatureMap, moving: FeatureMap, transform: NDArray[np.float64], scale: Tensor

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from mmreg_lightning.errors import UserError, non_negative, positive_int
+from mmreg_lightning.errors import non_negative, positive_int
 from mmreg_lightning.functional.correlation import COUPLING, correlation_volume, coupled_convex, search_offsets
-from mmreg_lightning.functional.resize import pad_to_multiple, pool, resize_displacement
+from mmreg_lightning.functional.resize import axis_factors, pad_to_multiple, pool, resize_displacement
 from mmreg_lightning.functional.warp import warp
 from mmreg_lightning.solvers.adam import AdamRefinement
-from mmreg_lightning.solvers.protocol import MIN_SIDE, Progress, Solver, crop, step_counter
+from mmreg_lightning.solvers.protocol import Progress, Solver, crop, step_counter
 
 CONSISTENCY_ROUNDS = 15
 
@@ -25,8 +27,10 @@ class ConvexAdamSolver(Solver):
 
     Args:
         refinement: optimiser on the features' own grid.
-        grid_spacing: feature voxels to one voxel of the search grid, along each axis.
-        radius: largest displacement of the search along an axis, in voxels of the search grid.
+        grid_spacing: feature voxels to one voxel of the search grid, along each axis; fewer on a short axis, see
+            ``axis_factors``.
+        radius: largest displacement of the search along an axis, in voxels of the search grid; at most half of a short
+            axis.
         coupling: factor of the coupling weights; a larger one gives a smoother field.
 
     Raises:
@@ -38,6 +42,7 @@ class ConvexAdamSolver(Solver):
     ) -> None:
         self.refinement = refinement
         self.grid_spacing = positive_int("solver.grid_spacing", grid_spacing)
+        self.levels = [self.grid_spacing]
         self.radius = positive_int("solver.radius", radius)
         self.coupling = non_negative("solver.coupling", coupling)
 
@@ -50,38 +55,41 @@ class ConvexAdamSolver(Solver):
         progress: Progress | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """See ``Solver``.
-
-        Raises:
-            UserError: the features are too small for the search grid.
-        """
         shape = fixed.shape[2:]
-        if min(shape) // self.grid_spacing < MIN_SIDE:
-            raise UserError(
-                f"solver.grid_spacing={self.grid_spacing}: features of {tuple(shape)} voxels are too small for it "
-                f"(the search grid needs {MIN_SIDE} voxels a side)"
-            )
+        factors = axis_factors(shape, self.grid_spacing)
         step_done = step_counter(2 * len(fixed) + self.refinement.iterations, progress)
-        padded = [pad_to_multiple(x, self.grid_spacing) for x in (fixed, moving)]
-        f, m = (pool(x, self.grid_spacing) for x in padded)
-        w, mw = (None if x is None else pool(x, self.grid_spacing) for x in (weight, moving_weight))
+        padded = [pad_to_multiple(x, factors) for x in (fixed, moving)]
+        f, m = (pool(x, factors) for x in padded)
+        w, mw = (None if x is None else pool(x, factors) for x in (weight, moving_weight))
+        radii = self._radii(f.shape[2:], factors)
         found = []
         for index in range(len(f)):
             one = slice(index, index + 1)
             trusts = [None if x is None else x[one] for x in (w, mw)]
-            forward = self._search(f[one], m[one], trusts[0])
+            forward = self._search(f[one], m[one], trusts[0], radii)
             step_done()
-            backward = self._search(m[one], f[one], trusts[1])
+            backward = self._search(m[one], f[one], trusts[1], radii)
             step_done()
             found.append(_consistent(forward, backward))
         coarse = torch.cat(found)
         start = crop(resize_displacement(coarse, padded[0].shape[2:]), 1, shape)
         return self.refinement(fixed, moving, start, weight, step_done, moving_weight)
 
-    def _search(self, fixed: Tensor, moving: Tensor, weight: Tensor | None) -> Tensor:
-        cost = correlation_volume(fixed, moving, self.radius, weight)
+    def _radii(self, shape: Sequence[int], factors: Sequence[int]) -> list[int]:
+        """The radius along each axis, in voxels of the search grid (I, J, K) of these factors.
+
+        The same number of feature voxels along all axes, but on a short axis not more than half of it.
+        """
+        own = []
+        for n, factor in zip(shape, factors, strict=True):
+            same = self.radius * self.grid_spacing // factor
+            own.append(self.radius if factor == self.grid_spacing else max(1, min(same, n // 2)))
+        return own
+
+    def _search(self, fixed: Tensor, moving: Tensor, weight: Tensor | None, radii: Sequence[int]) -> Tensor:
+        cost = correlation_volume(fixed, moving, radii, weight)
         rounds = [self.coupling * c for c in COUPLING]
-        return coupled_convex(cost, search_offsets(self.radius, fixed.device), rounds)
+        return coupled_convex(cost, search_offsets(radii, fixed.device), rounds)
 
 
 def _consistent(forward: Tensor, backward: Tensor) -> Tensor:

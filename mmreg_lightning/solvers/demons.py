@@ -11,7 +11,6 @@ from mmreg_lightning.descent.step import DescentStep
 from mmreg_lightning.errors import UserError, non_negative
 from mmreg_lightning.functional.resize import carried_displacement
 from mmreg_lightning.solvers.protocol import (
-    MIN_SIDE,
     Progress,
     Solver,
     crop,
@@ -29,7 +28,7 @@ class DemonsSolver(Solver):
 
     Args:
         step: the regularised step.
-        levels: pooling factors, coarse to fine.
+        levels: pooling factors, coarse to fine; a short axis is pooled less, see ``level_factors``.
         iterations: largest number of iterations, one for all levels or one for each.
         tolerance: a level ends when an iteration changes the displacement by less than this root mean square over all
             voxels, in voxels of the level; checked in every fifth iteration. 0 takes all iterations.
@@ -63,17 +62,6 @@ class DemonsSolver(Solver):
         progress: Progress | None = None,
         moving_weight: Tensor | None = None,
     ) -> Tensor:
-        """See ``Solver``.
-
-        Raises:
-            UserError: the features are too small for the coarsest level.
-        """
-        smallest = min(fixed.shape[2:]) // self.levels[0]
-        if smallest < MIN_SIDE:
-            raise UserError(
-                f"solver.levels={self.levels}: features of {tuple(fixed.shape[2:])} voxels are too small for a "
-                f"pyramid that starts at 1/{self.levels[0]} (it needs {MIN_SIDE} voxels a side there)"
-            )
         step_done = step_counter(sum(self.iterations), progress)
         displacement: Tensor | None = None
         levels = zip(weighted_pyramid(fixed, moving, weight, moving_weight, self.levels), self.iterations, strict=True)

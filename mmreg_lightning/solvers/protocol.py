@@ -9,16 +9,18 @@ from typing import Protocol
 from torch import Tensor
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.functional.resize import pyramid, resize_displacement
+from mmreg_lightning.functional.resize import level_factors, pyramid, resize_displacement
 from mmreg_lightning.functional.warp import warp
 
 Progress = Callable[[int, int], None]
 """Called with (iterations done, total iterations)."""
-MIN_SIDE = 4  # voxels: below this a central difference sees mostly borders
 
 
 class Solver(Protocol):
-    """Estimates the displacement that aligns two feature maps."""
+    """Estimates the displacement that aligns two feature maps.
+
+    A solver with a pyramid names its pooling factors, coarse to fine, in an attribute ``levels``.
+    """
 
     def __call__(
         self,
@@ -59,11 +61,11 @@ def total_weight(weight: Tensor | None, moving_weight: Tensor | None, displaceme
 
 
 def weighted_pyramid(
-    fixed: Tensor, moving: Tensor, weight: Tensor | None, moving_weight: Tensor | None, factors: Sequence[int]
+    fixed: Tensor, moving: Tensor, weight: Tensor | None, moving_weight: Tensor | None, levels: Sequence[int]
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
     """Fixed and moving features and their weights at each level of ``pyramid``."""
     given = [x for x in (weight, moving_weight) if x is not None]
-    for f, m, *weights in pyramid((fixed, moving, *given), factors):
+    for f, m, *weights in pyramid((fixed, moving, *given), levels):
         rest = iter(weights)
         yield f, m, None if weight is None else next(rest), None if moving_weight is None else next(rest)
 
@@ -80,13 +82,33 @@ def pooling_factors(levels: Sequence[int]) -> list[int]:
     return list(levels)
 
 
-def crop(displacement: Tensor, factor: int, shape: Sequence[int]) -> Tensor:
+def crop(displacement: Tensor, level: int, shape: Sequence[int]) -> Tensor:
     """The displacement of a pyramid level on the pyramid's own grid, (B, 3, I, J, K) in voxels of that grid.
 
     Args:
         displacement: (B, 3, i, j, k) in voxels of the level, whose grid may be longer than the pyramid's.
-        factor: pooling factor of the level.
+        level: pooling factor of the level, see ``level_factors``.
         shape: (I, J, K) of the pyramid's grid.
     """
-    full = resize_displacement(displacement, [n * factor for n in displacement.shape[2:]])
+    factors = level_factors(shape, [level])[0]
+    full = resize_displacement(displacement, [n * f for n, f in zip(displacement.shape[2:], factors, strict=True)])
     return full[:, :, : shape[0], : shape[1], : shape[2]].contiguous()
+
+
+def short_axes_note(solver: Solver, shape: Sequence[int]) -> str | None:
+    """What a solver does about axes that are too short for its pyramid, one sentence; None where all are long enough.
+
+    Args:
+        solver: one without ``levels`` has no pyramid.
+        shape: (I, J, K) of the features.
+    """
+    coarsest = next(iter(getattr(solver, "levels", ())), 1)
+    axes = zip("IJK", shape, level_factors(shape, [coarsest])[0], strict=True)
+    short = [(axis, str(n), str(factor)) for axis, n, factor in axes if factor < coarsest]
+    if not short:
+        return None
+    names, sizes, factors = (", ".join(words) for words in zip(*short, strict=True))
+    return (
+        f"The features have only {sizes} voxels along {names} (RAS+ axes), so the solver's coarsest level averages "
+        f"{factors} of them instead of {coarsest}."
+    )

@@ -4,7 +4,9 @@ import errno
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from mmreg_lightning.cli._app import run
 from mmreg_lightning.errors import UserError
@@ -59,3 +61,14 @@ def test_a_full_disk_is_one_sentence(capsys):
     assert capsys.readouterr().err == "error: cannot write out/warped.nii.gz: No space left on device\n"
     with pytest.raises(FileNotFoundError):
         run(lambda: open("nowhere/at/all", encoding="utf-8"))
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**50), lambda: np.empty(2**60, dtype=np.uint8)])
+def test_a_full_memory_is_one_sentence(allocate, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        run(allocate)
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: there is not enough memory: a larger spacing") and error.count("\n") == 1
+    with pytest.raises(RuntimeError, match="of another kind"):
+        run(lambda: (_ for _ in ()).throw(RuntimeError("of another kind")))

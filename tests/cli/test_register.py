@@ -133,7 +133,6 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "damaged, or no checkpoint": {"checkpoint": fixed.image},
         "--fixed-modality PET": {"checkpoint": checkpoint, "fixed_modality": "PET"},
         "--spacing -2.0": {"spacing": -2},
-        "too small for a pyramid": {"spacing": 12},
         "--solver nothing": {"solver": "nothing"},
         "--set solver.iteration=3": {"set": "solver.iteration=3"},
         "output folder": {"out": tmp_path / "file"},

@@ -245,3 +245,22 @@ def test_an_item_names_its_images(make, dataset):
         fixed, moving = names.split(" and ")
         assert fixed in known[0] and moving in known[1]
     assert len(set(batch["images"])) > 1
+
+
+def test_one_number_takes_short_axes_whole(make, dataset, phantom, cache_dir, caplog):
+    # Of slabs: every image cut to its 16 middle slices of 12 mm.
+    cache = PreprocessingCache(cache_dir, 12.0, RECIPES, IDS)
+    image = cache.image
+
+    def slab(record):
+        whole = image(record)
+        return dataclasses.replace(whole, image=whole.image[..., 8:24], labels=whole.labels[..., 8:24])
+
+    cache.image = slab
+    patches = PairedPatches(dataset, cache, IDS, "intra", 24, 2, None)
+    assert patches[0]["fixed"].shape == patches[0]["moving_labels"].shape == (1, 24, 24, 16)
+    assert "data.patch_size=24: patches have [24, 24, 16] voxels, because the images have [32, 32, 16]" in caplog.text
+    with pytest.raises(UserError, match="data.patch_size=33: larger than the images"):
+        PairedPatches(dataset, cache, IDS, "intra", 33, 2, None)
+    with pytest.raises(UserError, match=r"data.patch_size=\[24, 24, 24\]: larger than the images"):
+        PairedPatches(dataset, cache, IDS, "intra", [24, 24, 24], 2, None)

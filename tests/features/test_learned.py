@@ -142,3 +142,33 @@ def test_unknown_choice(family, wrong):
 @pytest.mark.parametrize("norm", ["instance", "group", "none"])
 def test_every_norm_runs(norm):
     assert torch.isfinite(cnn(norm=norm)(torch.rand(1, 1, 16, 16, 16), "CT")).all()
+
+
+@FAMILIES
+@pytest.mark.parametrize("shape", [(8, 8, 8), (16, 8, 24), (4, 32, 32)], ids=str)
+def test_thin_images_have_features_of_their_own_size(family, shape):
+    # 96 mm at 6 mm are 16 voxels: the coarsest grid of four widths would be a single one, which no norm takes.
+    features = family(**({"widths": (6, 8, 8, 10)} if family is unet else {})).eval()
+    image = torch.rand(2, 1, *shape)
+    out = features(image, "CT")
+    assert out.shape == (2, 5, *(n // 2 for n in shape)) and torch.isfinite(out).all()
+    assert out.std(dim=(2, 3, 4)).min() > 0
+    torch.testing.assert_close(
+        features.pair_logits(image[:1], image[1:], ("CT", "MR"))[0],
+        features.logits(image[:1], "CT"),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_a_thin_image_is_padded_by_its_border_on_both_sides():
+    features = unet(widths=(6, 8, 8, 10)).eval()
+    assert features.least_side == 9
+    image = torch.rand(1, 1, 32, 32, 12)
+    padded, inner = features._padded(image)
+    assert padded.shape[2:] == (32, 32, 18)  # three feature voxels are missing: one before, two behind
+    assert torch.equal(padded[..., :2], image[..., :1].expand(-1, -1, -1, -1, 2))
+    assert torch.equal(padded[..., -4:], image[..., -1:].expand(-1, -1, -1, -1, 4))
+    assert torch.equal(features.logits(image, "CT"), features.logits(padded, "CT")[inner])
+    long = torch.rand(1, 1, 18, 20, 24)
+    assert features._padded(long)[0] is long

@@ -46,3 +46,15 @@ def test_an_outlier_follows_its_neighbours() -> None:
     torch.testing.assert_close(found, torch.tensor([1.0, 0, 0]).view(3, 1, 1, 1).expand(3, 9, 9, 9))
     free = coupled_convex(cost, offsets, coupling=[0.0])[0]  # the mean of 3^3 voxels, one of which goes the other way
     assert free[0, 4, 4, 4].item() == pytest.approx((26 - 1) / 27, abs=1e-6)
+
+
+def test_a_radius_for_each_axis() -> None:
+    assert torch.equal(search_offsets((1, 1, 1)), search_offsets(1))
+    offsets = search_offsets((2, 1, 0))
+    assert offsets.shape == (3, 15)
+    assert offsets.abs().amax(1).tolist() == [2, 1, 0]
+    fixed, moving = torch.rand(2, 1, 3, 8, 7, 4)
+    cost = correlation_volume(fixed, moving, (2, 1, 0))
+    every = correlation_volume(fixed, moving, 2)
+    same = [int((search_offsets(2) == one[:, None]).all(0).nonzero()) for one in offsets.T]
+    assert torch.equal(cost, every[same])

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmreg_lightning.functional.resize import carried_displacement, pool, pyramid, resize, resize_displacement
+from mmreg_lightning.functional.resize import (
+    carried_displacement,
+    level_factors,
+    pad_to_multiple,
+    pool,
+    pyramid,
+    resize,
+    resize_displacement,
+)
 from mmreg_lightning.functional.warp import identity_grid
 
 
@@ -69,11 +77,11 @@ def test_shape(shape):
 
 
 def test_levels_of_a_pyramid_cover_one_field_of_view():
-    x = torch.randn(1, 2, 9, 12, 10)
+    x = torch.randn(1, 2, 17, 20, 18)
     levels = [(a, b) for a, b in pyramid((x, x[:, :1]), (4, 2, 1))]
-    assert [tuple(a.shape[2:]) for a, _ in levels] == [(3, 3, 3), (6, 6, 6), (12, 12, 12)]
+    assert [tuple(a.shape[2:]) for a, _ in levels] == [(5, 5, 5), (10, 10, 10), (20, 20, 20)]
     assert [b.shape[1] for _, b in levels] == [1, 1, 1]
-    assert torch.equal(levels[2][0][..., :9, :12, :10], x)
+    assert torch.equal(levels[2][0][..., :17, :20, :18], x)
     assert torch.equal(levels[0][0], pool(levels[2][0], 4))
 
 
@@ -81,3 +89,36 @@ def test_a_level_starts_where_the_one_before_it_ended():
     onto = torch.zeros(2, 5, 8, 8, 8)
     assert torch.equal(carried_displacement(None, onto), torch.zeros(2, 3, 8, 8, 8))
     assert torch.equal(carried_displacement(torch.ones(2, 3, 4, 4, 2), onto)[0, :, 0, 0, 0], torch.tensor([2.0, 2, 4]))
+
+
+def test_a_factor_for_each_axis():
+    x = torch.rand(1, 2, 7, 6, 5)
+    assert torch.equal(pool(x, (2, 2, 2)), pool(x, 2)) and torch.equal(pool(x, (4, 4, 4)), pool(x, 4))
+    assert torch.equal(pad_to_multiple(x, (4, 4, 4)), pad_to_multiple(x, 4))
+    assert pool(x, (1, 1, 1)) is x
+    assert pad_to_multiple(x, (4, 1, 3)).shape[2:] == (8, 6, 6)
+    # The mean of neighbours along K alone, the last voxel of five being repeated.
+    expected = torch.stack([x[..., 0:2].mean(-1), x[..., 2:4].mean(-1), x[..., 4]], dim=-1)
+    torch.testing.assert_close(pool(x, (1, 1, 2)), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "expected"),
+    [
+        ((16, 17, 64), (4, 2, 1), [(4, 4, 4), (2, 2, 2), (1, 1, 1)]),
+        ((32, 15, 7), (4, 2, 1), [(4, 2, 1), (2, 2, 1), (1, 1, 1)]),
+        ((32, 8, 2), (4, 2), [(4, 2, 1), (2, 2, 1)]),
+        ((24, 23, 11), (6,), [(6, 3, 2)]),
+    ],
+    ids=str,
+)
+def test_a_short_axis_stops_being_halved(shape, levels, expected):
+    assert level_factors(shape, levels) == expected
+
+
+def test_a_pyramid_of_a_thin_image():
+    x = torch.rand(1, 1, 32, 16, 6)
+    levels = [a for (a,) in pyramid((x,), (4, 2, 1))]
+    assert [tuple(a.shape[2:]) for a in levels] == [(8, 4, 6), (16, 8, 6), (32, 16, 6)]
+    torch.testing.assert_close(levels[0], x.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2)))
+    assert torch.equal(levels[2], x)

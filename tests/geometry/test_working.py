@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scenes import translation
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.working import prepare_image, working_grid
+from mmreg_lightning.geometry.working import field_of_view, prepare_image, thin_axes, working_grid
 
 WINDOW = {"kind": "window", "low": 0.0, "high": 100.0}
 
@@ -41,14 +42,14 @@ def test_image_on_its_own_grid_is_only_normalised():
 
 
 def test_outside_of_the_image_is_zero():
-    bright = Volume(50 + 10 * torch.rand(1, 8, 8, 8), Grid((8, 8, 8), np.eye(4)))
-    grid = Grid((16, 8, 8), np.eye(4))
+    bright = Volume(50 + 10 * torch.rand(1, 32, 8, 8), Grid((32, 8, 8), np.eye(4)))
+    grid = Grid((40, 8, 8), np.eye(4))
     out = prepare_image(bright, grid, WINDOW)
-    assert out[:, 9:].abs().max() == 0
-    assert out[:, :8].min() > 0.4
+    assert out[:, 33:].abs().max() == 0
+    assert out[:, :32].min() > 0.4
     dark = Volume(bright.data - 500, bright.grid)
     out = prepare_image(dark, grid, {**WINDOW, "low": -445, "high": 100, "clip": False})
-    assert out[:, 9:].min() == out[:, 9:].max() == out.min() < 0
+    assert out[:, 33:].min() == out[:, 33:].max() == out.min() < 0
 
 
 def test_contrast_beyond_the_window_is_none_for_a_network():
@@ -71,3 +72,25 @@ def test_no_contrast_within_the_window():
     volume = Volume(200 + torch.rand(1, 8, 8, 8), Grid((8, 8, 8), np.eye(4)))
     with pytest.raises(UserError, match="no contrast"):
         prepare_image(volume, volume.grid, WINDOW)
+
+
+def test_the_border_of_a_thin_axis_is_repeated_and_its_field_of_view_is_not():
+    image = Volume(50 + 10 * torch.rand(1, 32, 40, 6), Grid((32, 40, 6), np.diag([1.0, 1.0, 3.0, 1.0])))
+    grid = Grid((40, 40, 48), translation(0, 0, -14))
+    assert thin_axes(image.grid, grid) == [2]
+    out = prepare_image(image, grid, WINDOW)
+    inside = field_of_view(image, grid)
+    assert inside.sum() == 32 * 40 * 18
+    first = int(inside[0, 0, 0].nonzero()[0])
+    ends = out[:, :32, :, first - 8 : first], out[:, :32, :, first + 18 : first + 18 + 8]
+    for end, border in zip(ends, (image.data[..., :1], image.data[..., -1:]), strict=True):
+        torch.testing.assert_close(end, (border / 100).expand_as(end), rtol=1e-4, atol=1e-4)
+    assert out[..., : first - 9].abs().max() == out[..., first + 18 + 9 :].abs().max() == 0
+    assert out[:, 33:].abs().max() == 0  # a long axis ends in 0
+
+
+def test_thin_is_counted_in_working_voxels_along_the_axes_of_the_image():
+    # 31 voxels of 1 mm along A, 20 of 2 mm along R, 300 of 0.1 mm along S.
+    image = Grid((31, 20, 300), np.array([[0, 2.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0.1, 0], [0, 0, 0, 1]]))
+    assert thin_axes(image, Grid((64, 64, 64), np.eye(4))) == [0, 2]
+    assert thin_axes(image, Grid((64, 64, 64), np.diag([1.5, 0.9, 0.9, 1]))) == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from mmreg_lightning.cli._app import run
 from mmreg_lightning.cli.register import main
@@ -170,3 +173,83 @@ def test_options_that_exclude_each_other(table: Path, tmp_path: Path, capsys: py
         main(["--fixed", "a.nii.gz", "--out", str(tmp_path / "out")])
     with pytest.raises(UserError, match="shard=1/2: needs --pairs"):
         main(["--fixed", "a", "--moving", "b", "--out", str(tmp_path / "out"), "--shard", "1/2"])
+
+
+def small_batch(table: Path, tmp_path: Path, fails: Callable[[str], None], lines: list[str]) -> list[str]:
+    """The pairs of a table; each is "registered" by writing metrics.json, unless ``fails`` raises."""
+
+    def register(files: object, folder: Path) -> list[str]:
+        folder.mkdir(parents=True)
+        (folder / "half").touch()
+        fails(folder.name.removeprefix(".").removesuffix(".partial"))
+        (folder / "metrics.json").write_text("{}", encoding="utf-8")
+        return ["f.nii.gz has no units, mm are assumed.", "The features are thin."] if "1" in folder.name else []
+
+    return register_batch(read_pairs(table), tmp_path / "out", register, report=lines.append)
+
+
+def test_notes_of_a_pair_are_told_with_it(table: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert small_batch(table, tmp_path, lambda name: None, lines) == []
+    assert lines[:3] == [
+        "[1/5] pair0: done",
+        "[2/5] pair1: done\n    note: f.nii.gz has no units, mm are assumed.\n    note: The features are thin.",
+        "[3/5] pair2: done",
+    ]
+
+
+def test_any_error_is_that_of_its_pair(table: Path, tmp_path: Path) -> None:
+    errors: dict[str, Exception] = {
+        "pair0": MemoryError(),
+        "pair1": RuntimeError("[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: not enough memory"),
+        "pair2": ZeroDivisionError("division by\nzero"),
+        "pair3": UserError("f.nii.gz is upside down"),
+    }
+
+    def fails(name: str) -> None:
+        if name in errors:
+            raise errors[name]
+
+    lines: list[str] = []
+    assert small_batch(table, tmp_path, fails, lines) == list(errors)
+    out = tmp_path / "out"
+    logs = {name: out / f"{name}.failed.txt" for name in ("pair0", "pair1", "pair2")}
+    room = "failed: there is not enough memory: a larger spacing, cropped images or smaller patches need less (see {})"
+    assert lines == [
+        f"[1/5] pair0: {room.format(logs['pair0'])}",
+        f"[2/5] pair1: {room.format(logs['pair1'])}",
+        f"[3/5] pair2: failed: ZeroDivisionError: division by zero (see {logs['pair2']})",
+        "[4/5] pair3: failed: f.nii.gz is upside down",
+        "[5/5] pair4: done",
+    ]
+    names = sorted(p.name for p in out.iterdir())
+    assert names == sorted([*(log.name for log in logs.values()), "pair4", "summary.csv"])
+    for name, log in logs.items():
+        text = log.read_text(encoding="utf-8")
+        assert text.startswith("Traceback") and type(errors[name]).__name__ in text and "in fails" in text
+    assert small_batch(table, tmp_path, lambda name: None, lines) == []
+    assert not list(out.glob("*.failed.txt"))  # they have not failed any more
+
+
+def test_real_lack_of_memory_is_one_sentence(table: Path, tmp_path: Path) -> None:
+    def fails(name: str) -> None:
+        if name == "pair0":
+            torch.empty(2**50)  # 4 petabytes
+        if name == "pair1":
+            np.empty(2**60, dtype=np.uint8)
+
+    lines: list[str] = []
+    assert small_batch(table, tmp_path, fails, lines) == ["pair0", "pair1"]
+    assert all("failed: there is not enough memory: a larger spacing" in line for line in lines[:2])
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(3), OSError(errno.ENOSPC, "No space left", "x")])
+def test_what_is_no_pairs_own_stops_all(stop: BaseException, table: Path, tmp_path: Path) -> None:
+    def fails(name: str) -> None:
+        if name == "pair1":
+            raise stop
+
+    lines: list[str] = []
+    with pytest.raises(type(stop)):
+        small_batch(table, tmp_path, fails, lines)
+    assert lines == ["[1/5] pair0: done"] and not list((tmp_path / "out").glob("*.failed.txt"))

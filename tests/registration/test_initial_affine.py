@@ -152,7 +152,7 @@ def test_what_a_mask_leaves_out_does_not_pull() -> None:
 
 
 def test_an_extractor_is_given_the_image_by_its_recipe_where_the_transform_points() -> None:
-    array = np.random.default_rng(0).uniform(-50, 150, (8, 8, 8))
+    array = np.random.default_rng(0).uniform(-50, 150, (32, 8, 8))
     image = image_of(array, np.diag([2.0, 2, 2, 1]))
     seen = network_input(image, image.volume.grid, WINDOW, IntensityFeatures(), translation(2, 0, 0))
     np.testing.assert_allclose(seen[0, 0, :-1], array[1:] / 100, atol=1e-5)

@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
-from scenes import Clock, ConstantSolver, files_of, image_of, register_to, translation
+from scenes import STRAIGHT, Clock, ConstantSolver, files_of, image_of, register_to, translation
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.confidence.cues import CUES
@@ -22,7 +23,7 @@ from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points
 from mmreg_lightning.registration.settings import Options, Settings, resolve
-from mmreg_lightning.registration.solve import Stopwatch, check_working_size, extract, solution_cues, solve
+from mmreg_lightning.registration.solve import Stopwatch, extract, solution_cues, solve
 from mmreg_lightning.solvers.demons import DemonsSolver
 
 HEADER = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -179,13 +180,6 @@ def test_cues_of_a_way_back_that_does_not_lead_back() -> None:
         torch.testing.assert_close(inconsistency, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_a_working_grid_must_fit_into_memory() -> None:
-    check_working_size(Grid((512, 512, 512), np.eye(4)), 0.5)
-    with pytest.raises(UserError) as error:
-        check_working_size(Grid((512, 512, 520), np.eye(4)), 0.5)
-    assert str(error.value) == "spacing=0.5: the working grid would have 512 x 512 x 520 voxels, choose a larger one"
-
-
 def test_masks_keep_what_is_in_one_image_only_from_pulling(write_scene: Callable, tmp_path: Path) -> None:
     fixed, moving = write_scene("f"), write_scene("m", shift=(5, 0, 0))
     image = nib.load(moving.image)
@@ -232,3 +226,28 @@ def test_nothing_is_written_of_what_is_not_finite(
             overrides=["solver.iterations=1"],
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("solver", ["demons", "adam", "convex_adam"])
+@pytest.mark.parametrize("slices", [20, 6])
+def test_a_slab_against_a_volume(slices: int, solver: str, write_scene: Callable, tmp_path: Path) -> None:
+    affine = np.array(STRAIGHT)
+    affine[2, 3] += 3.0 * (16 - slices // 2)
+    fixed, moving = write_scene("f", (32, 32, slices), affine), write_scene("m", shift=(4, -3, 2))
+    files = files_of(fixed.image, moving.image, fixed.labels, moving.labels)
+    overrides = [] if solver != "demons" else ["solver.iterations=40"]
+    result = register_to(files, tmp_path / "out", solver=solver, overrides=overrides)
+    before, after = result.scores.dice_before, result.scores.dice_after
+    assert before is not None and after is not None and after["mean"] > before["mean"] + 0.03
+    working = result.registration.working.shape[2]
+    assert working == slices + -slices % 8
+    thin = f"{fixed.image} is thin along K (RAS+ axes), its border is repeated there to compute features."
+    coarsest, factor = (2, 1 if slices == 6 else 2) if solver == "convex_adam" else (4, 1 if slices == 6 else 2)
+    short = (
+        f"The features have only {working // 2} voxels along K (RAS+ axes), so the solver's coarsest level averages "
+        f"{factor} of them instead of {coarsest}."
+    )
+    told = [note for note in result.notes if "padding" not in note]
+    assert told == [thin, *([short] if factor < coarsest else [])]
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
+    assert run["notes"] == result.notes

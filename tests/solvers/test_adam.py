@@ -47,3 +47,11 @@ def test_a_stiff_field_is_a_translation(moved) -> None:
 def test_unusable_levels(levels) -> None:
     with pytest.raises(UserError, match="solver.levels="):
         AdamSolver(AdamRefinement(), levels)
+
+
+@pytest.mark.parametrize("side", [2, 3, 5])
+def test_a_short_axis_keeps_two_voxels_of_the_control_grid(moved, side) -> None:
+    fixed, moving, _ = moved((24, 24, side), (1.0, -1.0, 0.0))
+    u = AdamSolver(AdamRefinement(iterations=20, control_spacing=4), levels=(2, 1))(fixed, moving)
+    assert u.shape == (1, 3, 24, 24, side) and torch.isfinite(u).all()
+    assert (fixed - warp(moving, u)).square().mean() < 0.5 * (fixed - moving).square().mean()

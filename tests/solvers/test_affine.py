@@ -101,3 +101,18 @@ def test_images_without_common_content_stay_at_the_start():
 def test_unusable_values(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         AffineRegistration(**wrong)
+
+
+def test_a_slab_is_searched_coarse_to_fine_in_its_plane(pattern):
+    true = transform(rotate=(0, 0, 8), shift=(14, -9, 0))
+    fixed = see(pattern, grid((48, 44, 6), 5.0))
+    moving = see(pattern, grid((48, 48, 40), 5.0), np.linalg.inv(true))
+    register = AffineRegistration("rigid")
+    assert register._usable(fixed.grid, moving.grid) == [
+        ((4, 4, 1), (4, 4, 4)),
+        ((2, 2, 1), (2, 2, 2)),
+        ((1, 1, 1),) * 2,
+    ]
+    found = register(fixed, moving, [np.eye(4)])
+    corners = transform_points(fixed.grid.affine, np.array([[5, 5, 1], [42, 5, 4], [5, 38, 4], [42, 38, 1]]))
+    assert np.linalg.norm(transform_points(found, corners) - transform_points(true, corners), axis=1).max() < 1.0

@@ -43,3 +43,14 @@ def test_exchanged_images_give_the_inverse(moved):
 def test_sides_need_not_be_multiples_of_the_search_grid(shape):
     features = torch.rand(1, 2, *shape)
     assert ConvexAdamSolver(NoRefinement())(features, features).shape == (1, 3, *shape)
+
+
+def test_a_short_axis_has_a_finer_search_grid_and_is_searched_to_its_half(moved):
+    solver = ConvexAdamSolver(NoRefinement(), grid_spacing=2, radius=4)
+    assert solver._radii((16, 16, 6), (2, 2, 1)) == [4, 4, 3]
+    assert solver._radii((8, 8, 4), (2, 2, 2)) == [4, 4, 4]  # long enough
+    fixed, moving, t = moved((32, 32, 7), (4.0, -2.0, 1.0))
+    u = solver(fixed, moving)
+    assert u.shape == (1, 3, 32, 32, 7)
+    # The border of thin features is everywhere: its lowest voxels lie outside of the moving ones.
+    assert (u - t)[..., 8:-8, 8:-8, 1:5].abs().max() < 0.6
