@@ -1,4 +1,4 @@
-"""What keeps a training from going on with numbers that are none, and its checkpoints whole."""
+"""What keeps a training from going on after it has diverged, and its checkpoints whole."""
 
 from __future__ import annotations
 
@@ -18,11 +18,37 @@ from mmreg_lightning.files import atomic_path
 from mmreg_lightning.training.module import DescentModule
 
 
-class FiniteGuard(pl.Callback):
-    """Stops a training whose loss, weights or validation are not finite, before a checkpoint of it is written.
+MOST_GROWTH = 100.0
+"""A training has diverged when its weights, by their root mean square, are so many times what they were at its start.
 
+Measured: 2.3 after the 1250 steps of the demo, at most 3 in trainings with learning rates of 0.001 to 0.03, whatever
+the loss; 342 within 12 steps with a learning rate of 10, 25000 with 1000, and 10000 after the first step with 1e6.
+Losses, features and gradients tell less: normalisation and softmax keep all of them finite, and the features in [0, 1].
+"""
+
+
+class DivergenceGuard(pl.Callback):
+    """Stops a training that has diverged, before a checkpoint of it is written.
+
+    It has where its loss, its weights or a validation are not finite, or its weights have grown beyond ``MOST_GROWTH``.
     It must come before all other callbacks; Lightning itself calls those that write checkpoints last.
     """
+
+    def __init__(self) -> None:
+        self._start: float | None = None  # root mean square of the weights
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the weights that the training begins with; one that is resumed has those of its first start."""
+        if self._start is None:
+            self._start = float(_root_mean_square(pl_module))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in checkpoints."""
+        return {"start": self._start}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self._start = state_dict["start"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Mapping[str, Any], batch_idx: int
@@ -30,17 +56,26 @@ class FiniteGuard(pl.Callback):
         """Look at the loss of a batch, and at the weights after it.
 
         Raises:
-            UserError: one of them is not finite.
+            UserError: one of them is not finite, or the weights have grown too large.
         """
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
         images = "; ".join(batch.get("images", []))
         where = f" with {images}" if images else ""
         if loss is not None and not torch.isfinite(loss):
             raise _stopped(trainer, f"the loss{where} is {float(loss)}")
-        weights = [value for value in (*pl_module.parameters(), *pl_module.buffers()) if value.is_floating_point()]
-        # One number of all weights: a look at each would wait for the GPU as often.
-        if not torch.isfinite(torch.nn.utils.get_total_norm(weights, math.inf)):
+        buffers = [value for value in pl_module.buffers() if value.is_floating_point()]
+        # Two numbers of all weights, read at once: a look at each would wait for the GPU as often.
+        largest = torch.nn.utils.get_total_norm([*pl_module.parameters(), *buffers], math.inf)
+        size = _root_mean_square(pl_module)
+        values = torch.stack([largest.to(size), size]).tolist()
+        if not math.isfinite(values[0]):
             raise _stopped(trainer, f"the weights after the loss{where} are not finite")
+        if self._start and values[1] > MOST_GROWTH * self._start:
+            raise _stopped(
+                trainer,
+                f"the weights after the loss{where} are {values[1] / self._start:.3g} times as large as at the start "
+                f"(root mean square {values[1]:.3g})",
+            )
 
     def on_validation_batch_end(
         self,
@@ -61,6 +96,11 @@ class FiniteGuard(pl.Callback):
             raise _stopped(
                 trainer, f"the displacement of the validation pair {pl_module.validated[-1]['case']} is not finite"
             )
+
+
+def _root_mean_square(module: pl.LightningModule) -> torch.Tensor:
+    weights = list(module.parameters())
+    return torch.nn.utils.get_total_norm([weight.detach() for weight in weights]) / math.sqrt(sum(weight.numel() for weight in weights))
 
 
 def _stopped(trainer: pl.Trainer, what: str) -> UserError:

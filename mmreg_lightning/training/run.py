@@ -34,7 +34,7 @@ from mmreg_lightning.training.checkpoints import (
     steps_done,
 )
 from mmreg_lightning.training.checks import check_accelerator
-from mmreg_lightning.training.guards import CheckpointFiles, FiniteGuard
+from mmreg_lightning.training.guards import CheckpointFiles, DivergenceGuard
 from mmreg_lightning.training.module import DescentModule
 from mmreg_lightning.training.schema import read_training
 from mmreg_lightning.training.stopping import GracefulStop, terminable
@@ -140,7 +140,7 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     if note and is_first_process():
         print(note)
     callbacks: list[pl.Callback] = [
-        FiniteGuard(),
+        DivergenceGuard(),
         GracefulStop(),
         StoredConfiguration(learned, identity.data, learning_rate),
     ]
@@ -177,9 +177,9 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
             torch.set_num_threads(threads)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
-            record = RunRecord(
-                identity.fingerprint, overrides(), metrics, module.validated, round(time.monotonic() - started, 1)
-            )
+            seconds = round(time.monotonic() - started, 1)
+            warned = doubts(metrics)
+            record = RunRecord(identity.fingerprint, overrides(), metrics, module.validated, seconds, warned)
             write_record(record, out)
             for run in runs:
                 summarise(run, trainer.checkpoint_callback)
@@ -187,6 +187,8 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
             for callback in trainer.early_stopping_callbacks:
                 if callback.stopped_epoch > 0:
                     print(f"stopped early: {callback.monitor} was not better for {callback.wait_count} validations")
+            for sentence in warned:
+                print(f"warning: {sentence}", file=sys.stderr)
             print(f"checkpoints and metrics: {out}")
     return metrics
 
@@ -275,6 +277,21 @@ def objective(config: DictConfig, metrics: dict[str, float]) -> float | None:
         raise UserError(f"objective={name}: not among the metrics of a training, {', '.join(sorted(metrics))}")
     value = metrics.get(name, math.nan)
     return None if math.isnan(value) else value
+
+
+def doubts(metrics: Mapping[str, float]) -> list[str]:
+    """What a look at the last validation of a training gives reason to doubt, in sentences.
+
+    Args:
+        metrics: of the last validation.
+    """
+    before, after = metrics.get("val/dice_before", math.nan), metrics.get("val/dice", math.nan)
+    if not after < before:
+        return []
+    return [
+        f"the last validation's Dice is {after:.3f} after registration and {before:.3f} before it: these features make "
+        "the pairs worse (train longer, or look at optimizer.lr and the pictures)"
+    ]
 
 
 def check_unclipped(recipes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -56,6 +56,7 @@ class RunRecord:
         metrics: of the last validation.
         cases: of each validation pair there, ``{"case": name, "dice": x, ...}``.
         seconds: of the training, validation included.
+        warnings: sentences about what should not be believed without a look.
     """
 
     fingerprint: str
@@ -63,6 +64,7 @@ class RunRecord:
     metrics: Mapping[str, float]
     cases: Sequence[Mapping[str, Any]]
     seconds: float
+    warnings: Sequence[str] = ()
 
 
 def identify(settings: Mapping[str, Any], overrides: Sequence[str]) -> RunIdentity:

@@ -75,10 +75,10 @@ def write_sweep_report(folder: Path, out: Path | None = None) -> str:
     target = ensure_output_dir(folder if out is None else out)
     points = group(runs)
     table = _table(points)
-    missing = _missing(runs)
+    missing, doubtful = _missing(runs), _doubtful(points)
     sections: list[Section] = [(f"Sweep of {len(runs)} trainings", _before(points)), ("Results", table), ("", _NOTE)]
     tracked = _tracked(folder, runs)
-    sections += [("", note) for note in (missing, tracked) if note]
+    sections += [("", note) for note in (missing, doubtful, tracked) if note]
     if points:
         plots = [
             Plot("curves.png", figure_png(_curves(points)), "Dice of the validation pairs during training"),
@@ -88,7 +88,7 @@ def write_sweep_report(folder: Path, out: Path | None = None) -> str:
     write_rows(target / "sweep.csv", [_row(run) for run in runs])
     write_text(target / "report.tex", _latex(table))
     write_page(target, f"Sweep: {folder.name}", sections)
-    return "\n".join([markdown_table(table), *(note for note in (missing, tracked) if note)])
+    return "\n".join([markdown_table(table), *(note for note in (missing, doubtful, tracked) if note)])
 
 
 def _before(points: Sequence[SweepPoint]) -> str:
@@ -134,6 +134,12 @@ def _missing(runs: Sequence[SweepRun]) -> str:
     lines += [f"{run.name}: not finished" for run in runs if run.status == "unfinished"]
     lines += [f"{run.name}: of another configuration or other data" for run in runs if run.status == "outdated"]
     return f"Not in the table: {'; '.join(lines)}." if lines else ""
+
+
+def _doubtful(points: Sequence[SweepPoint]) -> str:
+    runs = [run for point in points for run in point.runs]
+    lines = [f"{run.name}: {sentence}" for run in runs if run.record is not None for sentence in run.record.warnings]
+    return f"Warnings: {'; '.join(lines)}." if lines else ""
 
 
 def _tracked(folder: Path, runs: Sequence[SweepRun]) -> str:
