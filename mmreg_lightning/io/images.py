@@ -23,6 +23,8 @@ from mmreg_lightning.files import atomic_path
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.rigid import is_rigid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.dicom import load_dicom
+from mmreg_lightning.io.dicom_files import is_dicom_path
 from mmreg_lightning.io.headers import file_header, nibabel_layout, settled_layout
 from mmreg_lightning.io.itk_images import is_itk_path, load_itk_array
 
@@ -30,16 +32,17 @@ INTENT_VECTOR = 1007  # NIFTI_INTENT_VECTOR, of ITK's displacement fields
 _LABEL_TOLERANCE = 1e-3  # rounding of label maps stored as float or with a scale factor
 
 
-def read_image(path: str | os.PathLike[str]) -> Volume:
+def read_image(path: str | os.PathLike[str], series: str | None = None) -> Volume:
     """Read a scalar 3-D image as float32 (1, I, J, K) in RAS+ order.
 
-    Formats are those of nibabel (NIfTI), NRRD, MetaImage, and folders with a DICOM series.
+    Formats are those of nibabel (NIfTI), NRRD, MetaImage, and DICOM: a folder with a series, or a multi-frame file.
+    ``series`` is the SeriesInstanceUID where a folder holds several.
 
     Raises:
         UserError: the file is missing or damaged, not 3-D (trailing axes of size 1 are dropped), not real-valued, has
             NaN or infinite voxels, is constant, or its affine is singular.
     """
-    return image_of_array(*load_array(path), path)
+    return image_of_array(*load_array(path, series), path)
 
 
 def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
@@ -142,15 +145,24 @@ def write_image(
     save_array(native.from_canonical(array), native, path)
 
 
-def load_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGrid]:
+def load_array(path: str | os.PathLike[str], series: str | None = None) -> tuple[NDArray[Any], NativeGrid]:
     """Voxels, (X, Y, Z, ...) scaled by the header, and layout of an image file, in the axis order of the file.
+
+    Args:
+        path: file, or folder with a DICOM series.
+        series: SeriesInstanceUID of a DICOM series; None is the only one.
 
     Raises:
         UserError: the file is missing, damaged, without three spatial axes, without a usable affine, or its voxels are
-            not real numbers.
+            not real numbers; see ``load_dicom``; or ``series`` is given for another format.
     """
     file = Path(path)
-    array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
+    if is_dicom_path(file):
+        array, native = load_dicom(file, series)
+    elif series is not None:
+        raise UserError(f"series={series}: {file} is not DICOM")
+    else:
+        array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
     return array, settled_layout(native, str(file))
 
 
@@ -161,7 +173,9 @@ def read_layout(path: str | os.PathLike[str]) -> NativeGrid:
         UserError: see ``load_array``; voxels that are damaged are not noticed.
     """
     file = Path(path)
-    native = load_itk_array(file)[1] if is_itk_path(file) else _load_nibabel(file, voxels=False)[1]
+    if is_dicom_path(file) or is_itk_path(file):
+        return load_array(file)[1]
+    native = _load_nibabel(file, voxels=False)[1]
     return settled_layout(native, str(file))
 
 

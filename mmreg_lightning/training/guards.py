@@ -17,7 +17,6 @@ from mmreg_lightning.features.checkpoint import check_finite
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.training.module import DescentModule
 
-
 MOST_GROWTH = 100.0
 """A training has diverged when its weights, by their root mean square, are so many times what they were at its start.
 
@@ -100,7 +99,9 @@ class DivergenceGuard(pl.Callback):
 
 def _root_mean_square(module: pl.LightningModule) -> torch.Tensor:
     weights = list(module.parameters())
-    return torch.nn.utils.get_total_norm([weight.detach() for weight in weights]) / math.sqrt(sum(weight.numel() for weight in weights))
+    return torch.nn.utils.get_total_norm([weight.detach() for weight in weights]) / math.sqrt(
+        sum(weight.numel() for weight in weights)
+    )
 
 
 def _stopped(trainer: pl.Trainer, what: str) -> UserError:

@@ -1,8 +1,7 @@
-"""NRRD, MetaImage and DICOM series are read as NIfTI files of the same image are."""
+"""NRRD and MetaImage are read as NIfTI files of the same image are."""
 
 from __future__ import annotations
 
-import locale
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,34 +16,6 @@ from mmreg_lightning.io.images import read_image, read_labels, write_image
 Save = Callable[..., Path]
 
 
-def write_series(folder: Path, image: sitk.Image, uid: str = "1", skip: tuple[int, ...] = (), shear: float = 0) -> None:
-    """A DICOM file for each slice, as a scanner would leave them, in shuffled order of names."""
-    folder.mkdir(exist_ok=True)
-    before = locale.setlocale(locale.LC_ALL)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    direction = image.GetDirection()
-    for k in range(image.GetDepth()):
-        if k in skip:
-            continue
-        piece = image[:, :, k]
-        position = np.array(image.TransformIndexToPhysicalPoint((0, 0, k))) + [0, shear * k, 0]
-        tags = {
-            "0008|0060": "CT",
-            "0020|000e": f"1.2.826.0.1.3680043.2.1125.{uid}",
-            "0020|000d": "1.2.826.0.1.3680043.2.1125.99",
-            "0008|0018": f"1.2.826.0.1.3680043.2.1125.{uid}.{k + 1}",
-            "0020|0032": "\\".join(f"{x:.6f}" for x in position),
-            "0020|0037": "\\".join(f"{direction[i]:.6f}" for i in (0, 3, 6, 1, 4, 7)),
-            "0020|0013": str(k),
-        }
-        for tag, value in tags.items():
-            piece.SetMetaData(tag, value)
-        writer.SetFileName(str(folder / f"{(k * 7) % 31:02d}-{uid}.dcm"))
-        writer.Execute(piece)
-    locale.setlocale(locale.LC_ALL, before)  # the writer leaves the process in the C locale, with ASCII as encoding
-
-
 @pytest.fixture
 def image(oblique: np.ndarray) -> sitk.Image:
     """16-bit, oblique, unequal spacing."""
@@ -57,15 +28,12 @@ def image(oblique: np.ndarray) -> sitk.Image:
     return out
 
 
-@pytest.mark.parametrize("kind", ["nrrd", "mha", "mhd", "dicom"])
+@pytest.mark.parametrize("kind", ["nrrd", "mha", "mhd"])
 def test_every_format_is_the_same_image(kind: str, image: sitk.Image, tmp_path: Path) -> None:
     sitk.WriteImage(image, str(tmp_path / "image.nii.gz"))
     expected = read_image(tmp_path / "image.nii.gz")
-    path = tmp_path / "series" if kind == "dicom" else tmp_path / f"image.{kind}"
-    if kind == "dicom":
-        write_series(path, image)
-    else:
-        sitk.WriteImage(image, str(path))
+    path = tmp_path / f"image.{kind}"
+    sitk.WriteImage(image, str(path))
     got = read_image(path)
     assert torch.equal(got.data, expected.data)
     np.testing.assert_allclose(got.grid.affine, expected.grid.affine, atol=1e-4)
@@ -91,24 +59,6 @@ def test_a_warped_image_keeps_its_number_type(image: sitk.Image, tmp_path: Path)
         else:
             limits = np.iinfo(kind)
             assert torch.equal(again, volume.data.round().clamp(limits.min, limits.max))
-
-
-def test_series_that_are_no_volume(image: sitk.Image, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    write_series(tmp_path / "two", image)
-    write_series(tmp_path / "two", image, uid="2")
-    write_series(tmp_path / "gap", image, skip=(5,))
-    write_series(tmp_path / "tilt", image, shear=0.2)
-    write_series(tmp_path / "slice", image, skip=tuple(range(1, 13)))
-    for name, expected in {
-        "empty": "holds no DICOM series",
-        "two": r"holds 2 DICOM series, .*\(13 files\), .*\(13 files\)",
-        "gap": r"not evenly spaced: .* is 1.6 mm from the slice before it, most are 0.8 mm",
-        "tilt": "are sheared",
-        "slice": "single slice",
-    }.items():
-        with pytest.raises(UserError, match=expected):
-            read_image(tmp_path / name)
 
 
 def test_files_that_are_no_scalar_image(image: sitk.Image, tmp_path: Path) -> None:
