@@ -175,7 +175,6 @@ def _choose(path: Path, images: dict[str, dict[Path, Dataset]], series: str | No
         return series
     if len(images) > 1:
         raise UserError(
-            f"{path} holds {len(images)} DICOM series, choose one by its UID (--series, --fixed-series or "
-            f"--moving-series): {listed}"
+            f"{path} holds {len(images)} DICOM series, name a folder with one of them: {listed}"
         )
     return next(iter(images))
