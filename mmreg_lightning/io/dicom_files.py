@@ -174,7 +174,5 @@ def _choose(path: Path, images: dict[str, dict[Path, Dataset]], series: str | No
             raise UserError(f"series={series}: {path} holds no such DICOM series of images, it has {listed}")
         return series
     if len(images) > 1:
-        raise UserError(
-            f"{path} holds {len(images)} DICOM series, name a folder with one of them: {listed}"
-        )
+        raise UserError(f"{path} holds {len(images)} DICOM series, name a folder with one of them: {listed}")
     return next(iter(images))
