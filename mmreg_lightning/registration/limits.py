@@ -16,7 +16,7 @@ MAX_WORKING_VOXELS = 2**27
 """512 voxels a side: beyond it MIND-SSC alone needs 6 GB."""
 MAX_SEARCH_VOXELS = 2**24
 """256 voxels a side are more than an affine of twelve parameters needs."""
-_FIXED_BYTES, _LABELS_BYTES = 70, 20
+_FIXED_BYTES, _LABELS_BYTES = 115, 20
 """Bytes for each voxel of the fixed image, up to the report; with labels more. Measured with 2^21 to 2^27 voxels."""
 _HELD_BYTES, _MOVING_BYTES = 30, 40
 """Bytes for each voxel of the fixed and of the moving image while the inverse field is computed."""

@@ -49,7 +49,12 @@ def test_from_end_to_end(trained, phantom, tmp_path):
     assert "features.radius" in results["mind_ssc"]["setting"]
     run = yaml.safe_load((out / results["mind_ssc"]["cases"][0]["folder"] / "run.yaml").read_text(encoding="utf-8"))
     assert run["settings"]["features"]["radius"] == results["mind_ssc"]["setting"]["features.radius"]
-    assert run["settings"]["normalisation"]["CT"] == {"kind": "percentile", "low": 0.0, "high": 100.0}
+    assert run["settings"]["normalisation"]["CT"] == {
+        "kind": "percentile",
+        "low": 1.0,
+        "high": 99.0,
+        "clip": False,
+    }
     assert results["labels"]["dice"] > 0.5
     for family in trials:
         assert (out / results[family]["cases"][0]["folder"] / "metrics.json").is_file()
