@@ -51,9 +51,7 @@ def _ct_body(image: Volume) -> torch.Tensor | None:
     grid = image.grid.resampled([max(s, _SPACING) for s in image.grid.spacing.tolist()])
     coarse = resample_volume(image, grid, fill=float(image.data.min())).data[0].numpy()
     tissue = coarse > TISSUE_HU
-    # The border counts as tissue, so that a body that is cut off there does not lose its ends.
-    thick = _near(tissue, grid, _THIN, outside=True)
-    labels, count = ndimage.label(thick)
+    labels, count = ndimage.label(_opened(tissue, grid, _THIN))
     if count == 0:
         return None
     sizes = np.bincount(labels.ravel())[1:]
@@ -70,16 +68,19 @@ def _ct_body(image: Volume) -> torch.Tensor | None:
     return resample_volume(mask, image.grid, "nearest").data > 0.5
 
 
-def _near(tissue: NDArray[np.bool_], grid: Grid, radius: float, outside: bool) -> NDArray[np.bool_]:
-    """Morphological opening by a ball of ``radius`` mm; ``outside`` is what lies beyond the border."""
-    pad = [(int(np.ceil(2 * radius / s)),) * 2 for s in grid.spacing]
-    padded = np.pad(tissue, pad, mode="edge" if outside else "constant")
+def _opened(tissue: NDArray[np.bool_], grid: Grid, radius: float) -> NDArray[np.bool_]:
+    """Morphological opening by a ball of ``radius`` mm; beyond the border the image goes on as it ends.
+
+    So a body that is cut off there does not lose its ends.
+    """
+    margins = [int(np.ceil(2 * radius / side)) for side in grid.spacing]
+    padded = np.pad(tissue, [(margin, margin) for margin in margins], mode="edge")
     core = ndimage.distance_transform_edt(padded, sampling=grid.spacing) > radius
-    crop = tuple(slice(a, -a or None) for a, _ in pad)
-    opened: NDArray[np.bool_] = (ndimage.distance_transform_edt(~core, sampling=grid.spacing) <= radius)[crop]
-    return opened & tissue
+    inner = tuple(slice(margin, -margin) for margin in margins)
+    return _dilated(core, grid, radius)[inner] & tissue
 
 
 def _dilated(mask: NDArray[np.bool_], grid: Grid, radius: float) -> NDArray[np.bool_]:
+    """What lies within ``radius`` mm of a mask."""
     near: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask, sampling=grid.spacing) <= radius
     return near

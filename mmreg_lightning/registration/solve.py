@@ -25,7 +25,7 @@ from mmreg_lightning.geometry.working import field_of_view, thin_axes, working_g
 from mmreg_lightning.registration.initial_affine import check_features, check_overlap, initial_affine, network_input
 from mmreg_lightning.registration.limits import check_memory, check_thickness, check_working_size
 from mmreg_lightning.registration.masks import with_body_masks
-from mmreg_lightning.registration.settings import UNNAMED, Settings, default_spacing
+from mmreg_lightning.registration.settings import Settings, default_spacing
 from mmreg_lightning.solvers.protocol import Progress, Solver, short_axes_note
 
 
@@ -149,7 +149,7 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
     if settings.body_mask:
         with watch.stage("body_mask"):
             modalities = Pair(settings.fixed_modality, settings.moving_modality)
-            pair, notes = with_body_masks(pair, modalities, UNNAMED)
+            pair, notes = with_body_masks(pair, modalities)
     with watch.stage("affine"):
         initial, decided = initial_affine(pair, settings, spacing)
         notes += decided

@@ -12,6 +12,7 @@ from scenes import files_of, image_of, register_to
 
 from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.registration.masks import with_body_masks
+from mmreg_lightning.registration.settings import UNNAMED
 
 SHAPE = (40, 40, 40)
 
@@ -28,13 +29,13 @@ def test_ct_by_its_name_or_by_its_air_and_others_by_their_padding() -> None:
         ball(40, -1000) + np.random.default_rng(1).normal(0, 3, SHAPE), np.diag([3.0, 3, 3, 1]), path="ct.nii.gz"
     )
     mr = image_of(ball(400, 0), np.diag([3.0, 3, 3, 1]), path="mr.nii.gz")
-    for names in (Pair("MR", "CT"), Pair("?", "?")):
-        pair, notes = with_body_masks(Pair(mr, ct), names, "?")
+    for names in (Pair("MR", "CT"), Pair(UNNAMED, UNNAMED)):
+        pair, notes = with_body_masks(Pair(mr, ct), names)
         assert pair.fixed.mask is not None and pair.moving.mask is not None
         assert np.array_equal(pair.fixed.mask.data[0].numpy() > 0, mr.volume.data[0].numpy() != 0)
         assert [note.split(":")[0] for note in notes] == ["mr.nii.gz", "ct.nii.gz"]
         assert "table" in notes[1] and "table" not in notes[0]
-    pair, notes = with_body_masks(Pair(mr, ct), Pair("MR", "US"), "?")
+    pair, notes = with_body_masks(Pair(mr, ct), Pair("MR", "US"))
     assert pair.moving.mask is None and len(notes) == 1, "an ultrasound has no Hounsfield units"
 
 
@@ -42,7 +43,7 @@ def test_a_mask_that_was_given_stays() -> None:
     half = np.zeros(SHAPE)
     half[:20] = 1
     image = image_of(ball(400, 0), np.eye(4), half)
-    pair, notes = with_body_masks(Pair(image, image), Pair("MR", "MR"), "?")
+    pair, notes = with_body_masks(Pair(image, image), Pair("MR", "MR"))
     assert pair.fixed.mask is image.mask and notes == []
 
 
