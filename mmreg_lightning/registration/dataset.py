@@ -121,12 +121,12 @@ def register_dataset(
         result = register_files(
             pair, plan.settings_of(pair), where, field_formats=field_formats, progress=progress, command=command
         )
-        grid, moving = result.pair.fixed.volume.grid, result.pair.moving.volume
-        fixed = read_layout(pair.fixed.image)
-        displacement = result.displacement
+        displacement, fixed = result.displacement, result.pair.fixed.volume.native
         if result.pair.fixed.straight:
-            displacement = resample_displacement(displacement, grid, fixed.canonical_grid)
-        write_l2r_field(displacement, fixed, moving.native, target(pair), np.float16)
+            # The submission is of the file's own grid.
+            fixed = read_layout(pair.fixed.image)
+            displacement = resample_displacement(displacement, result.pair.fixed.volume.grid, fixed.canonical_grid)
+        write_l2r_field(displacement, fixed, result.pair.moving.volume.native, target(pair), np.float16)
         return result.notes
 
     failed = register_batch(plan.pairs, folder, register, shard, plan.settings_of, report)

@@ -123,9 +123,9 @@ def _choose(
     search = AffineRegistration("rigid")
     found = search(fixed, moving, starts)
     *costs, lowest = search.costs(fixed, moving, [*starts, found])
-    corners = np.array(list(itertools.product(*((0, n - 1) for n in grid.shape))), dtype=np.float64)
+    corners = transform_points(grid.affine, list(itertools.product(*((0, n - 1) for n in grid.shape))))
     # The variance of a box is a third of that of its corners.
-    moved = transform_points(found, transform_points(grid.affine, corners)) - transform_points(grid.affine, corners)
+    moved = transform_points(found, corners) - corners
     mean = moved.mean(axis=0)
     distance = float(np.sqrt((mean**2).sum() + ((moved - mean) ** 2).sum(axis=1).mean() / 3))
     overlap = costs[0] < float("inf")
