@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ def resample_volume(
     mode: Literal["linear", "nearest"] = "linear",
     transform: NDArray[np.float64] | None = None,
     fill: float | None = None,
+    reach: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> Volume:
     """Sample a volume on another grid: (C, *grid.shape).
 
@@ -38,6 +40,8 @@ def resample_volume(
         transform: 4x4, world RAS mm of ``grid`` to world RAS mm of ``volume``; None is the identity.
         fill: value outside the field of view; None is the smallest value of the volume for ``linear``, 0 for
             ``nearest``.
+        reach: with ``linear``, so many voxels of the volume beyond its field of view, along I, J and K, its border is
+            repeated before ``fill`` begins.
     """
     to_source = np.eye(4) if transform is None else transform
     voxel_to_world = to_source @ grid.matrix(Frame.VOXEL, Frame.WORLD_RAS)
@@ -50,7 +54,7 @@ def resample_volume(
     outside = float(volume.data.min()) if fill is None else fill
     sigma = _prefilter_sigma(volume.grid.matrix(Frame.WORLD_RAS, Frame.VOXEL) @ voxel_to_world)
     smooth = gaussian_smooth(volume.data[None], sigma)[0]
-    return Volume(sample_affine(smooth, matrix, grid.shape, fill=outside), grid)
+    return Volume(sample_affine(smooth, matrix, grid.shape, fill=outside, reach=reach), grid)
 
 
 def _prefilter_sigma(voxel_to_voxel: NDArray[np.float64]) -> list[float]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from mmreg_lightning.errors import UserError
@@ -68,8 +66,11 @@ def prepare_image(image: Volume, grid: Grid, recipe: Recipe, transform: np.ndarr
     if min(max(darkest, 0.0), 1.0) == min(max(brightest, 0.0), 1.0):
         name = image.path or "the image"
         raise UserError(f"{name} has no contrast within its intensity recipe {dict(recipe)}")
-    volume = _continued(Volume(normalised, image.grid, path=image.path), grid)
-    return resample_volume(volume, grid, "linear", transform=transform, fill=min(darkest, 0.0)).data
+    volume = Volume(normalised, image.grid, path=image.path)
+    reach = np.zeros(3)
+    for axis in thin_axes(image.grid, grid):
+        reach[axis] = _CONTINUED / _steps(image.grid, grid)[axis]
+    return resample_volume(volume, grid, transform=transform, fill=min(darkest, 0.0), reach=reach.tolist()).data
 
 
 def field_of_view(image: Volume, grid: Grid, transform: np.ndarray | None = None) -> torch.Tensor:
@@ -87,18 +88,3 @@ def thin_axes(image: Grid, working: Grid) -> list[int]:
 def _steps(image: Grid, working: Grid) -> NDArray[np.float64]:
     """(3,) working voxels from one voxel of an image to the next, along each axis of the image."""
     return np.linalg.norm(image.voxel_to(working)[:3, :3], axis=0)
-
-
-def _continued(image: Volume, working: Grid) -> Volume:
-    """The image, its border repeated at both ends of each thin axis."""
-    margins = np.zeros(3, dtype=int)
-    for axis in thin_axes(image.grid, working):
-        margins[axis] = math.ceil(_CONTINUED / _steps(image.grid, working)[axis])
-    if not margins.any():
-        return image
-    padding = [side for margin in reversed(margins.tolist()) for side in (margin, margin)]
-    data = F.pad(image.data[None], padding, mode="replicate")[0]
-    affine = np.array(image.grid.affine)
-    affine[:3, 3] -= affine[:3, :3] @ margins
-    i, j, k = data.shape[1:]
-    return Volume(data, Grid((i, j, k), affine), path=image.path)

@@ -163,12 +163,12 @@ def test_thin_images_have_features_of_their_own_size(family, shape):
 
 def test_a_thin_image_is_padded_by_its_border_on_both_sides():
     features = unet(widths=(6, 8, 8, 10)).eval()
-    assert features.least_side == 9
+    assert features.least_side == 16
     image = torch.rand(1, 1, 32, 32, 12)
     padded, inner = features._padded(image)
-    assert padded.shape[2:] == (32, 32, 18)  # three feature voxels are missing: one before, two behind
-    assert torch.equal(padded[..., :2], image[..., :1].expand(-1, -1, -1, -1, 2))
-    assert torch.equal(padded[..., -4:], image[..., -1:].expand(-1, -1, -1, -1, 4))
+    assert padded.shape[2:] == (32, 32, 32)  # ten feature voxels are missing, five at each end
+    assert torch.equal(padded[..., :10], image[..., :1].expand(-1, -1, -1, -1, 10))
+    assert torch.equal(padded[..., -10:], image[..., -1:].expand(-1, -1, -1, -1, 10))
     assert torch.equal(features.logits(image, "CT"), features.logits(padded, "CT")[inner])
-    long = torch.rand(1, 1, 18, 20, 24)
+    long = torch.rand(1, 1, 32, 33, 34)
     assert features._padded(long)[0] is long

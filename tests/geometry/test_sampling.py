@@ -44,3 +44,16 @@ def test_points_are_in_the_order_of_the_cube() -> None:
 def test_slabs_cover_the_first_axis_once() -> None:
     assert [(s.start, s.stop) for s in slabs((5, 2, 3), points=12)] == [(0, 2), (2, 4), (4, 5)]
     assert len(list(slabs((5, 20, 30), points=12))) == 5  # at least one row
+
+
+def test_the_border_reaches_as_far_as_is_said() -> None:
+    # Voxels 3, 4, ... 8: the field of view ends at 3.5, and two more voxels are repeated.
+    for reach, expected in {(2.0, 0, 0): [15, 15, 15, -1, -1, -1], (0, 2.0, 2.0): [15, -1, -1, -1, -1, -1]}.items():
+        out = sample_affine(LINE, shifted(3.0), (6, 1, 1), fill=-1.0, reach=reach)
+        assert out.flatten().tolist() == expected
+    across = np.diag([1.0, 1, 1, 1])
+    across[1, 3] = 2.0  # voxel 2 along J, of two
+    out = [
+        sample_affine(LINE, CUBE @ across, (4, 1, 1), fill=-1.0, reach=(0, r, 0)).flatten().tolist() for r in (0.4, 1)
+    ]
+    assert out == [[-1, -1, -1, -1], [1, 3, 7, 15]]

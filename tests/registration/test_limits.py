@@ -19,6 +19,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.registration import limits
 from mmreg_lightning.registration.limits import check_memory, check_working_size, needed_memory, search_spacing
+from mmreg_lightning.runtime import peak_memory_mb, reset_peak_memory
 
 MEASURED = """
 import re, sys
@@ -44,7 +45,9 @@ print("peak", resident("VmHWM"))
 
 def noise_file(path: Path, shape: tuple[int, ...], spacing: float = 1.0) -> Path:
     array = np.random.default_rng(0).integers(0, 1000, shape).astype(np.int16)
-    nib.save(nib.Nifti1Image(array, np.diag([spacing, spacing, spacing, 1])), path)
+    affine = np.diag([spacing, spacing, spacing, 1])
+    affine[: len(shape), 3] = -spacing * (np.array(shape) - 1) / 2
+    nib.save(nib.Nifti1Image(array, affine), path)
     return path
 
 
@@ -139,3 +142,20 @@ def test_labels_the_moving_image_and_channels_count():
     assert needed(labelled)[1] > needed(plain)[1] and needed(labelled)[0] == needed(plain)[0]
     assert needed(large)[1] >= 64**3 * 40
     assert needed(plain, 64)[0] > needed(plain, 16)[0] == needed(plain)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not reset_peak_memory(), reason="the system does not forget the peak")
+@pytest.mark.parametrize("affine", ["none", "rigid"])
+def test_images_of_unlike_sizes(affine, tmp_path, monkeypatch):
+    # 20 mm of 0.2 mm voxels and half a metre of 6 mm: on a common grid of the finer ones it would be 80 GB.
+    sizes = {"fine.nii": ((100, 100, 100), 0.2), "coarse.nii": ((70, 60, 80), 6.0)}
+    paths = [str(noise_file(tmp_path / name, *size)) for name, size in sizes.items()]
+    monkeypatch.setattr(limits, "MAX_SEARCH_VOXELS", 2**18)
+    reset_peak_memory()
+    before = peak_memory_mb()
+    for fixed, moving in (paths, paths[::-1]):
+        out = tmp_path / Path(fixed).stem
+        main(["--fixed", fixed, "--moving", moving, "--affine", affine, "--out", str(out)])
+        assert (out / "metrics.json").is_file()
+    assert peak_memory_mb() - before < 700
