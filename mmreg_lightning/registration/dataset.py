@@ -128,7 +128,7 @@ def register_dataset(
         # Of a pair that was finished before, and whose field has been removed since.
         displacement = folder / name / field_name("displacement", "itk")
         if displacement.is_file() and not target(pair).is_file():
-            images = pair.read()
+            images = pair.read(place=True)
             _submit(read_field(displacement, images), images, target(pair))
     return failed
 
