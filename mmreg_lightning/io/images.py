@@ -47,10 +47,12 @@ def read_image(path: str | os.PathLike[str], series: str | None = None) -> Volum
     return image_of_array(*load_array(path, series), path)
 
 
-def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
+def image_of_array(
+    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], constant: bool = False
+) -> Volume:
     """The image of ``read_image`` from voxels (X, Y, Z) and their layout; ``path`` names it in messages.
 
-    One that is likely a label map gets a note that says so.
+    One that is likely a label map gets a note that says so. ``constant`` allows one without contrast.
 
     Raises:
         UserError: the array is not 3-D, has NaN or infinite voxels, or is constant.
@@ -60,7 +62,7 @@ def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathL
         data = array.astype(np.float32)
     if not np.isfinite(data).all():
         raise UserError(f"the image {path} has NaN or infinite voxels")
-    if data.min() == data.max():
+    if not constant and data.min() == data.max():
         raise UserError(f"the image {path} is constant: every voxel is {data.flat[0]:g}")
     if is_label_like(array):
         note = (
@@ -71,14 +73,16 @@ def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathL
     return _volume(data, native, path, array.dtype)
 
 
-def read_labels(path: str | os.PathLike[str]) -> Volume:
+def read_labels(path: str | os.PathLike[str], series: str | None = None) -> Volume:
     """Read a 3-D label map or mask, whose values are whole numbers of any type, as int64 (1, I, J, K) in RAS+ order.
+
+    ``series`` is that of ``read_image``.
 
     Raises:
         UserError: the file cannot be read as by ``read_image`` (a constant map is allowed), or a value is negative or
             not whole.
     """
-    return labels_of_array(*load_array(path), path)
+    return labels_of_array(*load_array(path, series), path)
 
 
 def read_mask(path: str | os.PathLike[str]) -> Volume:
@@ -206,15 +210,18 @@ def _load_nibabel(file: Path) -> tuple[NDArray[Any], NativeGrid]:
         raise UserError(f"{file} is not a readable NIfTI image, or is damaged") from error
     if array.ndim < 3 or array.size == 0:
         raise UserError(f"{file} must be a 3-D image, but its shape is {array.shape}")
+    return array, nibabel_layout(image)
+
+
+def nibabel_layout(image: SpatialImage) -> NativeGrid:
+    """Where the voxels of an image of three or more axes lie."""
     affine = np.full((4, 4), np.nan) if image.affine is None else np.asarray(image.affine, dtype=np.float64)
-    i, j, k = array.shape[:3]
-    return array, NativeGrid((i, j, k), affine)
+    i, j, k = image.shape[:3]
+    return NativeGrid((i, j, k), affine)
 
 
-def save_array(
-    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, intent: int | None = None
-) -> None:
-    """Write an array in the axis order of the file as NIfTI, atomically; ``intent`` is a NIfTI intent code."""
+def nifti_image(array: NDArray[Any], native: NativeGrid) -> nib.Nifti1Image:
+    """An array (X, Y, Z, ...) in the axis order of ``native`` with its header."""
     image = nib.Nifti1Image(array, native.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, code=1)
@@ -224,6 +231,14 @@ def save_array(
     else:
         # A quaternion cannot represent a shear (gantry tilt): only the sform is valid.
         image.set_qform(None, code=0)
+    return image
+
+
+def save_array(
+    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, intent: int | None = None
+) -> None:
+    """Write an array in the axis order of the file as NIfTI, atomically; ``intent`` is a NIfTI intent code."""
+    image = nifti_image(array, native)
     if intent is not None:
         image.header.set_intent(intent, allow_unknown=True)
     with atomic_path(path) as temporary:
@@ -243,7 +258,11 @@ def has_vector_intent(path: str | os.PathLike[str]) -> bool:
 
 def _drop_trailing_axes(array: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
     if any(n != 1 for n in array.shape[3:]):
-        hint = "; take one frame of a series over time, as `fslroi` does" if array.ndim == 4 else ""
+        hint = (
+            "; of a series over time take one frame, as `fslroi SERIES FRAME 0 1` does (mmreg-apply warps all of them)"
+            if array.ndim == 4
+            else ""
+        )
         raise UserError(f"{path} must be a 3-D image, but its shape is {array.shape}{hint}")
     return array.reshape(array.shape[:3])
 

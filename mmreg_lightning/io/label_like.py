@@ -12,7 +12,8 @@ _PLANES = 16
 _VALUES = 400
 """More distinct values than any label map of organs has."""
 _EQUAL = 0.5
-"""Share of neighbours with the same value, where not both are 0: about 0.9 in organs, below 0.2 in 8-bit images."""
+"""Share of neighbours with one value, where not both are 0. Measured: 0.68 to 0.95 in 126 label maps, 0.01 to 0.29 in
+106 images of 8 and 16 bits."""
 
 
 def is_label_like(array: NDArray[Any]) -> bool:
