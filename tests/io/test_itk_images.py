@@ -78,9 +78,7 @@ def test_a_segmentation_of_slicer(image: sitk.Image, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(got), sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0)
     layers = segmentation(sitk.Compose(one, one), "liver", "tumour")
     sitk.WriteImage(layers, str(tmp_path / "two.seg.nrrd"))
-    with pytest.raises(
-        UserError, match=r"two\.seg\.nrrd holds 2 segments in 2 layers, .* \(liver, tumour\): "
-    ):
+    with pytest.raises(UserError, match=r"two\.seg\.nrrd holds 2 segments in 2 layers, .* \(liver, tumour\): "):
         read_labels(tmp_path / "two.seg.nrrd")
 
 
