@@ -108,6 +108,7 @@ def read_header(path: Path, tags: Sequence[str]) -> Dataset | None:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    bare = False
     with warnings.catch_warnings():
         # Headers in the field break rules all the time, and the warnings would show their content.
         warnings.simplefilter("ignore")
@@ -123,6 +124,8 @@ def read_header(path: Path, tags: Sequence[str]) -> Dataset | None:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
         except Exception as error:  # pydicom raises whatever its parsing of a damaged file runs into
+            if bare:
+                return None  # its first bytes were those of DICOM by chance
             raise UserError(f"{path} is not a readable DICOM file, or is damaged") from error
 
 
