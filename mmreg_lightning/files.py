@@ -136,10 +136,10 @@ def _locked(file: Path, folder: Path) -> TextIO:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Hexadecimal SHA-256 of a file, or of the files in a folder in the order of their names."""
+    """Hexadecimal SHA-256 of a file, or of the files in a folder and the folders in it, in the order of their paths."""
     digest = hashlib.sha256()
     file = Path(path)
-    for name in sorted(p for p in file.iterdir() if p.is_file()) if file.is_dir() else [file]:
+    for name in sorted(p for p in file.rglob("*") if p.is_file()) if file.is_dir() else [file]:
         with open(name, "rb") as stream:
             while block := stream.read(2**20):
                 digest.update(block)

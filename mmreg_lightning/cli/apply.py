@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmreg_lightning.cli._app import entry_point
+from mmreg_lightning.cli._app import entry_point, progress_bar
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,8 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="X",
-        help="image (NIfTI, NRRD, MetaImage, DICOM folder), points (.csv, Slicer's .mrk.json) or mesh (.ply, .vtk, "
-        ".vtu, .stl, .obj, .off)",
+        help="image (NIfTI, NRRD, MetaImage, DICOM; every frame of a series over time), points (.csv, Slicer's "
+        ".mrk.json) or mesh (.ply, .vtk, .vtu, .stl, .obj, .off)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="Y", help="file to write")
     parser.add_argument(
@@ -57,6 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="coordinates of a CSV or mesh: voxels of --points-image, or world mm (Slicer saves meshes in LPS)",
     )
     parser.add_argument("--points-image", type=Path, metavar="P", help="image in whose voxels the input points are")
+    parser.add_argument(
+        "--series", metavar="UID", help="of an input folder with several DICOM series, which an error message lists"
+    )
+    parser.add_argument("--reference-series", metavar="UID", help="likewise, of the reference")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     return parser
 
@@ -67,16 +72,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from mmreg_lightning.registration.apply import apply_to_file, read_chain
 
-    done = apply_to_file(
-        read_chain(arguments.transform, arguments.inverse),
-        arguments.input,
-        arguments.out,
-        reference=arguments.reference,
-        labels=arguments.labels,
-        points_frame=arguments.points_frame,
-        points_image=arguments.points_image,
-        overwrite=arguments.overwrite,
-    )
+    with progress_bar("frames") as update:
+        done = apply_to_file(
+            read_chain(arguments.transform, arguments.inverse),
+            arguments.input,
+            arguments.out,
+            reference=arguments.reference,
+            labels=arguments.labels,
+            points_frame=arguments.points_frame,
+            points_image=arguments.points_image,
+            series=arguments.series,
+            reference_series=arguments.reference_series,
+            overwrite=arguments.overwrite,
+            progress=functools.partial(update, "frames"),
+        )
     print(f"{done}\nResult: {arguments.out}")
 
 

@@ -25,11 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
     """Arguments of the command."""
     parser = argparse.ArgumentParser(
         prog="mmreg-register",
-        description="Register two images (NIfTI, NRRD, MetaImage, or a folder with a DICOM series). Writes the warped "
-        "image, the displacement field and its inverse, the affine, a Jacobian map, metrics and reports.",
+        description="Register two images (NIfTI, NRRD, MetaImage, DICOM: a folder with a series or a multi-frame "
+        "file). Writes the warped image, the displacement field and its inverse, the affine, a Jacobian map, metrics "
+        "and reports.",
     )
     parser.add_argument("--fixed", type=Path, metavar="F", help="image to register to")
     parser.add_argument("--moving", type=Path, metavar="M", help="image to warp onto it")
+    parser.add_argument(
+        "--fixed-series", metavar="UID", help="of a folder with several DICOM series, which an error message lists"
+    )
+    parser.add_argument("--moving-series", metavar="UID", help="likewise")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier run in the folder")
     parser.add_argument(
@@ -119,8 +124,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="CSV",
         help="register many pairs, each into a folder of its own under --out; columns fixed, moving and as wanted "
-        "name, fixed_labels, moving_labels, fixed_mask, moving_mask, fixed_landmarks, moving_landmarks; finished "
-        "pairs are skipped",
+        "name, fixed_labels, moving_labels, fixed_mask, moving_mask, fixed_landmarks, moving_landmarks, fixed_series, "
+        "moving_series; finished pairs are skipped",
     )
     parser.add_argument(
         "--dataset",
@@ -194,7 +199,8 @@ def _register_one(arguments: argparse.Namespace, command: str) -> None:
 
 def _check_alone(arguments: argparse.Namespace, option: str, what: str, *others: str) -> None:
     """Check that nothing is given that the many pairs of ``option`` leave no room for."""
-    names = [role if part is None else f"{role}_{part}" for part in (None, *PARTS) for role in ("fixed", "moving")]
+    parts = (None, *PARTS, "series")
+    names = [role if part is None else f"{role}_{part}" for part in parts for role in ("fixed", "moving")]
     for name in (*names, *others):
         if getattr(arguments, name) is not None:
             raise UserError(f"{name}={getattr(arguments, name)}: not together with {option}, {what} names files")
@@ -259,7 +265,8 @@ def _options(arguments: argparse.Namespace) -> Options:
 def _files(arguments: argparse.Namespace, role: str) -> ImageFiles:
     from mmreg_lightning.data.pair import ImageFiles
 
-    return ImageFiles(getattr(arguments, role), *(getattr(arguments, f"{role}_{part}") for part in PARTS))
+    parts = {part: getattr(arguments, f"{role}_{part}") for part in (*PARTS, "series")}
+    return ImageFiles(getattr(arguments, role), **parts)
 
 
 entry = entry_point(main, build_parser)

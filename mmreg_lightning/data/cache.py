@@ -130,7 +130,9 @@ class PreprocessingCache:
             for part, path in zip(parts, paths, strict=True):
                 array = getattr(prepared, part).numpy()
                 content = io.BytesIO()  # numpy does not say why a file cannot be written
-                np.save(content, array.astype(np.int32) if part == "labels" else array)
+                # Half the size; ids beyond 32 bits are rare, but must not wrap.
+                small = part == "labels" and array.max(initial=0) <= np.iinfo(np.int32).max
+                np.save(content, array.astype(np.int32) if small else array)
                 with atomic_path(path) as temporary:
                     temporary.write_bytes(content.getbuffer())
         # Copy on write: the arrays stay on disk until a patch of them is read, and nothing can change the file.

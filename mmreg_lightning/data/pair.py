@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.data.labelling import Labelling
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.geometry.placement import place_on
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.io.images import read_image, read_labels, read_mask
 from mmreg_lightning.io.points import read_point_table
@@ -72,6 +73,7 @@ class ImageFiles:
         modality: name, as "CT"; empty where nobody names it.
         subject: whose image it is, as "0001"; landmarks correspond within a subject.
         labelling: what the ids of the label map mean; None takes them as they are.
+        series: SeriesInstanceUID of the image, where it is a folder with several DICOM series.
     """
 
     image: Path
@@ -81,6 +83,7 @@ class ImageFiles:
     modality: str = ""
     subject: str = ""
     labelling: Labelling | None = None
+    series: str | None = None
 
     def label_map(self) -> Volume | None:
         """The label map with the data set's ids: (1, I, J, K) on the file's own grid; None without one.
@@ -93,16 +96,22 @@ class ImageFiles:
         labels = read_labels(self.labels)
         return labels if self.labelling is None else self.labelling.apply(labels)
 
-    def read(self) -> Image:
+    def read(self, place: bool = False) -> Image:
         """Read all files.
+
+        Args:
+            place: put labels and mask that lie on another grid of the same frame onto that of the image, with a note;
+                see ``place_on``.
 
         Raises:
             UserError: a file cannot be used, labels or mask are not on the grid of the image, the mask is empty, a
                 label id is not declared, or a landmark lies outside the image.
         """
-        volume = read_image(self.image)
+        volume = read_image(self.image, self.series)
         labels = self.label_map()
         mask = None if self.mask is None else read_mask(self.mask)
+        if place:
+            labels, mask = (None if part is None else place_on(part, volume) for part in (labels, mask))
         landmarks = None if self.landmarks is None else read_landmarks(self.landmarks, volume)
         return Image(volume, labels, mask, landmarks, self.modality)
 
@@ -138,6 +147,12 @@ class Pair(Generic[T]):
         found |= {f"{role}_{part}": getattr(files, part) for part in PARTS for role, files in roles.items()}
         return {name: path for name, path in found.items() if path is not None}
 
+    @property
+    def series(self: Pair[ImageFiles]) -> dict[str, str]:
+        """The DICOM series that are chosen, by ``fixed`` and ``moving``."""
+        chosen = {"fixed": self.fixed.series, "moving": self.moving.series}
+        return {role: uid for role, uid in chosen.items() if uid is not None}
+
     def scorable(self: Pair[ImageFiles]) -> Pair[ImageFiles]:
         """Without what could not be scored: labels of the fixed image alone, and landmarks of one image alone.
 
@@ -156,8 +171,11 @@ class Pair(Generic[T]):
         """Whether both images have label maps."""
         return self.fixed.labels is not None and self.moving.labels is not None
 
-    def read(self: Pair[ImageFiles]) -> Pair[Image]:
+    def read(self: Pair[ImageFiles], place: bool = False) -> Pair[Image]:
         """Read all files; landmarks only where they correspond, which is within one subject.
+
+        Args:
+            place: see ``ImageFiles.read``.
 
         Raises:
             UserError: see ``ImageFiles.read`` and ``check_pair``.
@@ -169,7 +187,7 @@ class Pair(Generic[T]):
             given = getattr(getattr(files, role), part)
             if given is not None and getattr(getattr(files, other), part) is None:
                 raise UserError(f"{role}_{part}={given}: is given without {other}_{part}")
-        pair = files.map(ImageFiles.read)
+        pair = files.map(lambda own: own.read(place))
         check_pair(pair)
         return pair
 

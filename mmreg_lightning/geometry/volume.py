@@ -63,10 +63,11 @@ def check_same_grid(labels: Volume, image: Volume) -> None:
         UserError: the grids differ.
     """
     if not labels.grid.same_as(image.grid):
-        raise UserError(f"{_describe(labels)} is not on the same grid as {_describe(image)}")
+        raise UserError(f"{describe(labels)} is not on the same grid as {describe(image)}")
 
 
-def _describe(volume: Volume) -> str:
+def describe(volume: Volume) -> str:
+    """Name, size, spacing and place of a volume, for messages."""
     spacing = " x ".join(f"{s:.4g}" for s in volume.grid.spacing)
     size = " x ".join(str(n) for n in volume.grid.shape)
     center = ", ".join(f"{c:.4g}" for c in volume.grid.center)

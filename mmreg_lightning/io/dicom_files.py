@@ -108,6 +108,7 @@ def read_header(path: Path, tags: Sequence[str]) -> Dataset | None:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    bare = False
     with warnings.catch_warnings():
         # Headers in the field break rules all the time, and the warnings would show their content.
         warnings.simplefilter("ignore")
@@ -123,6 +124,8 @@ def read_header(path: Path, tags: Sequence[str]) -> Dataset | None:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
         except Exception as error:  # pydicom raises whatever its parsing of a damaged file runs into
+            if bare:
+                return None  # its first bytes were those of DICOM by chance
             raise UserError(f"{path} is not a readable DICOM file, or is damaged") from error
 
 
@@ -174,5 +177,8 @@ def _choose(path: Path, images: dict[str, dict[Path, Dataset]], series: str | No
             raise UserError(f"series={series}: {path} holds no such DICOM series of images, it has {listed}")
         return series
     if len(images) > 1:
-        raise UserError(f"{path} holds {len(images)} DICOM series, name a folder with one of them: {listed}")
+        raise UserError(
+            f"{path} holds {len(images)} DICOM series, choose one by its UID (--series, --fixed-series or "
+            f"--moving-series): {listed}"
+        )
     return next(iter(images))

@@ -42,9 +42,9 @@ def read_pixels(frames: Sequence[Source], name: str) -> tuple[NDArray[Any], list
                 raise UserError(f"{file} has planes of shape {plane.shape}: it must have one value a voxel")
             padding[slot] = _padded(data, plane)
             slices[slot] = _scaled(plane, data, groups, file)
-    array = np.empty((*slices[0].T.shape, len(slices)), _common([plane.dtype for plane in slices]))
-    for slot, plane in enumerate(slices):
-        array[..., slot] = plane.T
+    # Slice by slice in memory, as they come: (Z, Y, X) seen as (X, Y, Z).
+    kind = _common([plane.dtype for plane in slices])
+    array = np.stack([plane.astype(kind, copy=False) for plane in slices]).transpose(2, 1, 0)
     if array.dtype == np.int32 and array.min() >= -(2**15) and array.max() < 2**15:
         array = array.astype(np.int16)
     return array, _fill_padding(array, padding, name)

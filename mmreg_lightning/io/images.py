@@ -5,6 +5,7 @@ Every reader returns a canonical RAS+ array and the file's own axis order (``Vol
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zlib
 from pathlib import Path
@@ -27,9 +28,11 @@ from mmreg_lightning.io.dicom import load_dicom
 from mmreg_lightning.io.dicom_files import is_dicom_path
 from mmreg_lightning.io.headers import file_header, nibabel_layout, settled_layout
 from mmreg_lightning.io.itk_images import is_itk_path, load_itk_array
+from mmreg_lightning.io.label_like import is_label_like
 
 INTENT_VECTOR = 1007  # NIFTI_INTENT_VECTOR, of ITK's displacement fields
 _LABEL_TOLERANCE = 1e-3  # rounding of label maps stored as float or with a scale factor
+_MAX_LABEL = 2**53  # double, in which label maps are sampled, has every whole number up to here
 
 
 def read_image(path: str | os.PathLike[str], series: str | None = None) -> Volume:
@@ -45,8 +48,12 @@ def read_image(path: str | os.PathLike[str], series: str | None = None) -> Volum
     return image_of_array(*load_array(path, series), path)
 
 
-def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str]) -> Volume:
+def image_of_array(
+    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], constant: bool = False
+) -> Volume:
     """The image of ``read_image`` from voxels (X, Y, Z) and their layout; ``path`` names it in messages.
+
+    One that is likely a label map gets a note that says so. ``constant`` allows one without contrast.
 
     Raises:
         UserError: the array is not 3-D, has NaN or infinite voxels, or is constant.
@@ -56,19 +63,27 @@ def image_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.PathL
         data = array.astype(np.float32)
     if not np.isfinite(data).all():
         raise UserError(f"the image {path} has NaN or infinite voxels")
-    if data.min() == data.max():
+    if not constant and data.min() == data.max():
         raise UserError(f"the image {path} is constant: every voxel is {data.flat[0]:g}")
+    if is_label_like(array):
+        note = (
+            f"{path} is read as an image, with values between those of neighbouring voxels, but holds whole numbers in "
+            "patches of one value, as a label map does"
+        )
+        native = dataclasses.replace(native, notes=(*native.notes, note))
     return _volume(data, native, path, array.dtype)
 
 
-def read_labels(path: str | os.PathLike[str]) -> Volume:
+def read_labels(path: str | os.PathLike[str], series: str | None = None) -> Volume:
     """Read a 3-D label map or mask, whose values are whole numbers of any type, as int64 (1, I, J, K) in RAS+ order.
+
+    ``series`` is that of ``read_image``.
 
     Raises:
         UserError: the file cannot be read as by ``read_image`` (a constant map is allowed), or a value is negative or
             not whole.
     """
-    return labels_of_array(*load_array(path), path)
+    return labels_of_array(*load_array(path, series), path)
 
 
 def read_mask(path: str | os.PathLike[str]) -> Volume:
@@ -95,7 +110,7 @@ def labels_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.Path
     """The label map of ``read_labels`` from voxels (X, Y, Z) and their layout; ``path`` names it in messages.
 
     Raises:
-        UserError: the array is not 3-D, has NaN or infinite voxels, or a value is negative or not whole.
+        UserError: the array is not 3-D, has NaN or infinite voxels, or a value is negative, not whole, or above 2^53.
     """
     stored = array.dtype
     array = _drop_trailing_axes(array, path)
@@ -107,9 +122,11 @@ def labels_of_array(array: NDArray[Any], native: NativeGrid, path: str | os.Path
         if wrong.any():
             raise UserError(f"the label map {path} has values that are not whole, such as {array[wrong][0]:g}")
         array = whole
+    if array.min() < 0:
+        raise UserError(f"the label map {path} has negative values, such as {array.min():.0f}")
+    if array.max() > _MAX_LABEL:
+        raise UserError(f"the label map {path} has the id {array.max():.0f}, but ids must not be above {_MAX_LABEL}")
     data = array.astype(np.int64)
-    if data.min() < 0:
-        raise UserError(f"the label map {path} has negative values, such as {data.min()}")
     return _volume(data, native, path, stored)
 
 
@@ -122,8 +139,8 @@ def write_image(
         volume: image or label map; several channels become the fourth axis of the file.
         path: file name ending in .nii or .nii.gz.
         like: volume on the same grid.
-        dtype: number type of the file, see ``as_stored``; None is float32 for images, int16 or, if necessary, int32 for
-            label maps.
+        dtype: number type of the file, see ``as_stored``; None is float32 for images, and for label maps the first of
+            int16, int32 and int64 that has their ids.
 
     Raises:
         ValueError: ``like`` is on another grid.
@@ -141,7 +158,7 @@ def write_image(
     elif array.dtype.kind == "f":
         array = array.astype(np.float32)
     else:
-        array = array.astype(np.int16 if array.max() <= np.iinfo(np.int16).max else np.int32)
+        array = as_stored(array, np.dtype(np.int16 if array.max() <= np.iinfo(np.int16).max else np.int64))
     save_array(native.from_canonical(array), native, path)
 
 
@@ -166,15 +183,15 @@ def load_array(path: str | os.PathLike[str], series: str | None = None) -> tuple
     return array, settled_layout(native, str(file))
 
 
-def read_layout(path: str | os.PathLike[str]) -> NativeGrid:
+def read_layout(path: str | os.PathLike[str], series: str | None = None) -> NativeGrid:
     """The layout of ``load_array``; of the formats of nibabel only the header is read.
 
     Raises:
         UserError: see ``load_array``; voxels that are damaged are not noticed.
     """
     file = Path(path)
-    if is_dicom_path(file) or is_itk_path(file):
-        return load_array(file)[1]
+    if series is not None or is_dicom_path(file) or is_itk_path(file):
+        return load_array(file, series)[1]
     native = _load_nibabel(file, voxels=False)[1]
     return settled_layout(native, str(file))
 
@@ -203,11 +220,9 @@ def _load_nibabel(file: Path, voxels: bool = True) -> tuple[NDArray[Any], Native
     return array, nibabel_layout(image, str(file), file_header(image))
 
 
-def save_array(
-    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, intent: int | None = None
-) -> None:
-    """Write an array in the axis order of the file as NIfTI, atomically; ``intent`` is a NIfTI intent code."""
-    image = nib.Nifti1Image(array, native.affine)
+def nifti_image(array: NDArray[Any], native: NativeGrid) -> nib.Nifti1Image:
+    """An array (X, Y, Z, ...) in the axis order of ``native`` with its header."""
+    image = nib.Nifti1Image(array, native.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(native.affine, code=1)
     if is_rigid(native.affine):
@@ -215,6 +230,14 @@ def save_array(
     else:
         # A quaternion cannot represent a shear (gantry tilt): only the sform is valid.
         image.set_qform(None, code=0)
+    return image
+
+
+def save_array(
+    array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], *, intent: int | None = None
+) -> None:
+    """Write an array in the axis order of the file as NIfTI, atomically; ``intent`` is a NIfTI intent code."""
+    image = nifti_image(array, native)
     if intent is not None:
         image.header.set_intent(intent, allow_unknown=True)
     with atomic_path(path) as temporary:
@@ -234,22 +257,34 @@ def has_vector_intent(path: str | os.PathLike[str]) -> bool:
 
 def _drop_trailing_axes(array: NDArray[Any], path: str | os.PathLike[str]) -> NDArray[Any]:
     if any(n != 1 for n in array.shape[3:]):
-        raise UserError(f"{path} must be a 3-D image, but its shape is {array.shape}")
+        hint = (
+            "; of a series over time take one frame, as `fslroi SERIES FRAME 0 1` does (mmreg-apply warps all of them)"
+            if array.ndim == 4
+            else ""
+        )
+        raise UserError(f"{path} must be a 3-D image, but its shape is {array.shape}{hint}")
     return array.reshape(array.shape[:3])
 
 
 def as_stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values rounded and clipped to a number type, or to the next one that NIfTI readers commonly support."""
+    """Values rounded and clipped to a number type, or to the next one that NIfTI readers commonly support.
+
+    Whole numbers of 64 bits become int32 where they fit, which every program reads, and stay int64 elsewhere.
+    """
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)
     if dtype.kind not in "iu":
         # NIfTI has no half precision, and few programs read more than double precision.
         return array.astype(np.float64 if dtype.itemsize >= 8 else np.float32)
-    if dtype.itemsize == 8:
-        dtype = np.dtype(np.int32)  # many programs do not read 64-bit integers, and nibabel will not write them
-    limits = np.iinfo(dtype)
     # In double: float32 has no number next to the largest int32.
-    return np.clip(np.rint(array.astype(np.float64)), limits.min, limits.max).astype(dtype.newbyteorder("="))
+    values = np.rint(array.astype(np.float64))
+    if dtype.itemsize == 8:
+        narrow = np.iinfo(np.int32)
+        fits = values.size == 0 or (values.min() >= narrow.min and values.max() <= narrow.max)
+        dtype = np.dtype(np.int32 if fits else np.int64)
+    limits = np.iinfo(dtype)
+    top = min(limits.max, _MAX_LABEL)  # double has no number next to the largest int64
+    return np.clip(values, max(limits.min, -_MAX_LABEL), top).astype(dtype.newbyteorder("="))
 
 
 def _volume(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], stored: np.dtype[Any]) -> Volume:

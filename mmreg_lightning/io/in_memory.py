@@ -24,13 +24,14 @@ from mmreg_lightning.io.itk_images import itk_array
 Library = Literal["nibabel", "SimpleITK", "torchio"]
 
 
-def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
+def volume_of(image: Any, name: str, labels: bool = False, series: str | None = None) -> Volume:
     """An image or label map of any library as a volume, with the checks of ``read_image`` or ``read_labels``.
 
     Args:
         image: path, ``Volume``, or image of SimpleITK, TorchIO or nibabel.
         name: name of the image in messages.
         labels: the image is a label map or mask.
+        series: SeriesInstanceUID, for the path of a folder with several DICOM series.
 
     Raises:
         UserError: the type is unknown, or the image cannot be used.
@@ -39,7 +40,7 @@ def volume_of(image: Any, name: str, labels: bool = False) -> Volume:
         return image
     path = image if isinstance(image, str | os.PathLike) else name
     if isinstance(image, str | os.PathLike):
-        array, native = load_array(image)
+        array, native = load_array(image, series)
     else:
         array, native = _array_of(image, name)
         native = settled_layout(native, name)
@@ -56,14 +57,14 @@ def image_for(volume: Volume, library: Library, dtype: np.dtype[Any] | None = No
     """A volume (1, I, J, K) as an image of another library, in its native axis order, with values ``as_stored``."""
     native = volume.native
     array = native.from_canonical(volume.data[0].detach().cpu().numpy())
-    array = as_stored(array, dtype or np.dtype(np.float32 if array.dtype.kind == "f" else np.int32))
+    array = as_stored(array, dtype or np.dtype(np.float32 if array.dtype.kind == "f" else np.int64))
     if library == "SimpleITK":
         return _sitk_image(array, native)
     if library == "torchio":
         torchio = sys.modules["torchio"]  # imported by the caller, who has an image of it
         kind = torchio.ScalarImage if volume.data.is_floating_point() else torchio.LabelMap
         return kind(tensor=torch.from_numpy(np.ascontiguousarray(array))[None], affine=native.affine)
-    return nib.Nifti1Image(array, native.affine)
+    return nib.Nifti1Image(array, native.affine, dtype=array.dtype)
 
 
 def _array_of(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:

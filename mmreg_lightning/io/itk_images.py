@@ -38,8 +38,29 @@ def load_itk_array(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NativeGr
         image = sitk.ReadImage(str(file))
     except RuntimeError as error:
         raise UserError(f"{file} is not an image that ITK can read, or is damaged") from error
+    _check_layers(image, file)
     array, native = itk_array(image, str(file))
     return array, stated_frame(native, file)
+
+
+def _check_layers(image: Any, file: Path) -> None:
+    """Check that a segmentation of 3D Slicer is one label map.
+
+    Raises:
+        UserError: it has several layers, in which ids may mean different segments and segments may overlap.
+    """
+    layers = image.GetNumberOfComponentsPerPixel()
+    if layers == 1 or not image.HasMetaDataKey("Segment0_ID"):
+        return
+    count = sum(1 for key in image.GetMetaDataKeys() if key.startswith("Segment") and key.endswith("_ID"))
+    names = [
+        image.GetMetaData(key) if image.HasMetaDataKey(key) else f"segment {number}"
+        for number, key in ((n, f"Segment{n}_Name") for n in range(count))
+    ]
+    raise UserError(
+        f"{file} holds {count} segments in {layers} layers, which may overlap ({', '.join(names)}): export it from 3D "
+        "Slicer as a label map first"
+    )
 
 
 def itk_array(image: Any, name: str) -> tuple[NDArray[Any], NativeGrid]:

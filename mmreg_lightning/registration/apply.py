@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmreg_lightning.data.straight import straight_layout
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.transform import vote_labels, warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import (
@@ -22,8 +24,16 @@ from mmreg_lightning.geometry.world_transforms import (
     transform_displacement,
 )
 from mmreg_lightning.io.field_formats import field_name
-from mmreg_lightning.io.images import read_image, read_labels, read_layout, write_image
+from mmreg_lightning.io.images import (
+    image_of_array,
+    labels_of_array,
+    read_image,
+    read_labels,
+    read_layout,
+    write_image,
+)
 from mmreg_lightning.io.points import PointsFrame, is_point_file, read_points
+from mmreg_lightning.io.time_series import TimeSeries, open_time_series, write_time_series
 from mmreg_lightning.io.transforms import read_transform
 
 Labels = Literal["nearest", "vote"]
@@ -54,13 +64,18 @@ def apply_to_file(
     labels: Labels | None = None,
     points_frame: PointsFrame | None = None,
     points_image: str | Path | None = None,
+    series: str | None = None,
+    reference_series: str | None = None,
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Apply a transform to a file.
 
     An image is sampled once: each voxel of the reference looks where the transform takes it. A point goes where the
     transform takes it. A transform from the fixed to the moving image so brings a moving image to the fixed one, but
     fixed points to the moving image; the inverse brings moving points to the fixed image.
+
+    Of a series over time every frame is sampled, one after the other, and its time between frames is kept.
 
     Args:
         transform: of ``read_chain``.
@@ -71,10 +86,13 @@ def apply_to_file(
         labels: the image is a label map: ``nearest`` voxel, or ``vote`` (see ``vote_labels``). None is an image.
         points_frame: see ``read_points``.
         points_image: image in whose voxels the points of ``source`` are.
+        series, reference_series: SeriesInstanceUID, where ``source`` or ``reference`` is a folder with several DICOM
+            series.
         overwrite: replace ``out``.
+        progress: called with (frames done, frames in all) of a series over time.
 
     Returns:
-        One line that says what was done, and a line for each note about the headers of the files.
+        A line that says what was done, and one for each note on the images.
 
     Raises:
         UserError: a file or option cannot be used, or a point lies outside of the transform's field of view.
@@ -94,20 +112,61 @@ def apply_to_file(
         raise UserError(f"out={target}: the name of an image must end in .nii or .nii.gz")
     if reference is None:
         raise UserError(f"reference must name the image on whose grid {source} is wanted")
-    moving = read_image(source) if labels is None else read_labels(source)
-    native = straight_layout(read_layout(reference), str(reference))
+    frames = open_time_series(source) if series is None else None
+    moving = _first(source, labels, series, frames)
+    native = straight_layout(read_layout(reference, reference_series), str(reference))
     grid = native.canonical_grid
     like = Volume(torch.empty(1, *grid.shape), grid, native)
     ensure_output_dir(target.parent)
     displacement = transform_displacement(transform, grid)
     _check_seen(moving, displacement, like, source, reference)
-    if labels == "vote":
-        warped = vote_labels(moving, displacement, grid)
-    else:
-        warped = warp_volume(moving, displacement, grid, "linear" if labels is None else "nearest")
-    write_image(warped, target, like=like, dtype=moving.stored)
+
+    def warped(volume: Volume) -> Volume:
+        if labels == "vote":
+            return vote_labels(volume, displacement, grid)
+        return warp_volume(volume, displacement, grid, "linear" if labels is None else "nearest")
+
     done = f"{source} sampled on the grid of {reference}"
-    return "\nNote: ".join(dict.fromkeys((done, *native.notes, *moving.native.notes)))
+    if frames is None:
+        write_image(warped(moving), target, like=like, dtype=moving.stored)
+    else:
+        done = f"{frames.count} frames of {done}"
+        _apply_to_frames(frames, warped, target, labels, native, moving.stored, progress)
+    notes = dict.fromkeys((*moving.native.notes, *native.notes))
+    return "\n".join([done, *(f"Note: {note}" for note in notes)])
+
+
+def _first(source: str | Path, labels: Labels | None, series: str | None, frames: TimeSeries | None) -> Volume:
+    """The image or label map to sample, or the first frame of several."""
+    if frames is not None:
+        return _frame(frames, 0, labels)
+    return read_image(source, series) if labels is None else read_labels(source, series)
+
+
+def _frame(frames: TimeSeries, index: int, labels: Labels | None) -> Volume:
+    name = frames.path if index == 0 else f"frame {index + 1} of {frames.path}"
+    array = frames.read(index)
+    if labels is not None:
+        return labels_of_array(array, frames.native, name)
+    return image_of_array(array, frames.native, name, constant=True)
+
+
+def _apply_to_frames(
+    frames: TimeSeries,
+    warped: Callable[[Volume], Volume],
+    target: Path,
+    labels: Labels | None,
+    native: NativeGrid,
+    stored: np.dtype[Any] | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    def moved() -> Iterator[NDArray[Any]]:
+        for index in range(frames.count):
+            yield native.from_canonical(warped(_frame(frames, index, labels)).data[0].numpy())
+            if progress is not None:
+                progress(index + 1, frames.count)
+
+    write_time_series(moved(), frames, native, target, np.dtype(np.float32) if stored is None else stored)
 
 
 def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str | Path, reference: str | Path) -> None:

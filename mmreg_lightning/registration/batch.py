@@ -22,6 +22,8 @@ from mmreg_lightning.registration.settings import Settings
 SUMMARY = "summary.csv"
 FAILED = ".failed.txt"
 """Ending of the file beside the pairs' folders that holds the traceback of a pair which failed."""
+SERIES = ("fixed_series", "moving_series")
+"""Columns of a table of pairs that hold the UID of a DICOM series."""
 Pairs = Mapping[str, Pair[ImageFiles]]
 """Files of each pair, by the name of the folder that gets its results."""
 
@@ -31,8 +33,8 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
 
     Args:
         path: CSV with a header; columns ``fixed`` and ``moving``, and as wanted ``name`` and the others of
-            ``FILE_NAMES``. Relative paths are relative to the table's folder; an empty cell is no file. Without a name
-            a pair is called by the file names of both images.
+            ``FILE_NAMES`` and ``SERIES``. Relative paths are relative to the table's folder; an empty cell is no file.
+            Without a name a pair is called by the file names of both images.
 
     Raises:
         UserError: the table cannot be read, has a column that is unknown or lacks one, names a file that does not
@@ -48,11 +50,12 @@ def read_pairs(path: str | os.PathLike[str]) -> Pairs:
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file} is not a readable CSV file") from error
-    unknown = [column for column in columns if column not in ("name", *FILE_NAMES)]
+    unknown = [column for column in columns if column not in ("name", *FILE_NAMES, *SERIES)]
     missing = [column for column in ("fixed", "moving") if column not in columns]
     if unknown or missing:
         what = f"lacks the column {missing[0]}" if missing else f"has the unknown column {unknown[0]!r}"
-        raise UserError(f"{file} {what}; its first row must name columns among name, {', '.join(FILE_NAMES)}")
+        known = ", ".join(("name", *FILE_NAMES, *SERIES))
+        raise UserError(f"{file} {what}; its first row must name columns among {known}")
     if not rows:
         raise UserError(f"{file} lists no pair")
     pairs: dict[str, Pair[ImageFiles]] = {}
@@ -164,14 +167,23 @@ def _check_same(folder: Path, files: Pair[ImageFiles], settings: Settings, diges
         )
     finished = (folder / "metrics.json").stat().st_mtime
     had = run["inputs"]
+    for role in ("fixed", "moving"):
+        if had.get(role, {}).get("series") != files.series.get(role):
+            raise UserError(f"{folder} holds a registration of another {role}_series: name another, or remove it")
     for name, path in {**files.files(), **settings.files()}.items():
         old = had.get(name)
         # Images are large: their content is looked at where path or time of change do not say enough.
-        kept = old is not None and Path(old["path"]).resolve() == path.resolve() and path.stat().st_mtime < finished
+        kept = old is not None and Path(old["path"]).resolve() == path.resolve() and _changed(path) < finished
         if not kept and (old is None or digest(path) != old["sha256"]):
             raise UserError(
                 f"{folder} holds a registration whose {name} was not {path} as it is now: name another, or remove it"
             )
+
+
+def _changed(path: Path) -> float:
+    """Time of the last change of a file, or of a folder and all that is in it."""
+    inner = path.rglob("*") if path.is_dir() else ()
+    return max(part.stat().st_mtime for part in (path, *inner))
 
 
 def write_summary(pairs: Pairs, folder: Path) -> None:
@@ -212,7 +224,11 @@ def _pair(table: Path, number: int, row: Mapping[str | None, Any]) -> tuple[str,
     if name != Path(name).name or name.startswith(".") or name == SUMMARY:
         raise UserError(f"{table}: row {number}: the name {name!r} is not one of a folder")
     images = [
-        ImageFiles(paths[role], **{part: paths[f"{role}_{part}"] for part in PARTS if f"{role}_{part}" in paths})  # type: ignore[arg-type]
+        ImageFiles(
+            paths[role],
+            series=(row.get(f"{role}_series") or "").strip() or None,
+            **{part: paths.get(f"{role}_{part}") for part in PARTS},  # type: ignore[arg-type]
+        )
         for role in ("fixed", "moving")
     ]
     return name, Pair(*images)

@@ -134,7 +134,7 @@ def register_dataset(
         # Of a pair that was finished before, and whose field has been removed since.
         displacement = folder / name / field_name("displacement", "itk")
         if displacement.is_file() and not target(pair).is_file():
-            images = pair.read()
+            images = pair.read(place=True)
             found = read_field(displacement, images)
             fixed, moving = (image.volume.native for image in images)
             write_l2r_field(found, fixed, moving, target(pair), np.float16)

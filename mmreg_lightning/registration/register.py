@@ -25,6 +25,7 @@ from mmreg_lightning.data.straight import straight_image
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.scores import score
 from mmreg_lightning.files import check_free, new_output_dir
+from mmreg_lightning.geometry.placement import place_on
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.io.images import mask_of_labels
@@ -45,6 +46,8 @@ def register(
     moving_mask: Any = None,
     fixed_landmarks: str | Path | ArrayLike | None = None,
     moving_landmarks: str | Path | ArrayLike | None = None,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Result:
@@ -53,10 +56,11 @@ def register(
     Args:
         fixed, moving: paths, 3-D images of SimpleITK, TorchIO or nibabel, ``Volume`` or ``Image``, in any mixture.
         fixed_labels, moving_labels: label maps on the grids of their images, for Dice and the report; the moving one
-            is warped and may come alone.
-        fixed_mask, moving_mask: on the grids of their images; what lies outside (0) is ignored.
+            is warped and may come alone. Those on another grid of the same frame are placed, see ``place_on``.
+        fixed_mask, moving_mask: likewise; what lies outside (0) is ignored.
         fixed_landmarks, moving_landmarks: (N, 3) in voxels of the image's own axis order, or a CSV of such rows, row
             by row the same places; for the target registration error.
+        fixed_series, moving_series: SeriesInstanceUID, for a folder with several DICOM series.
         progress: called with (iterations done, iterations in all).
         options: the fields of ``Options``: checkpoint, features, fixed_modality, moving_modality, affine, spacing,
             solver, overrides, device, confidence.
@@ -75,6 +79,8 @@ def register(
         "moving_landmarks": moving_landmarks,
         "fixed_mask": fixed_mask,
         "moving_mask": moving_mask,
+        "fixed_series": fixed_series,
+        "moving_series": moving_series,
     }
     pair = Pair(*(_image(role, given) for role in ("fixed", "moving")))
     if pair.fixed.labels is not None and pair.moving.labels is None:
@@ -84,7 +90,8 @@ def register(
     check_pair(pair)
     files = {name: Path(given[name]) for name in FILE_NAMES if isinstance(given[name], str | os.PathLike)}
     result = register_pair(pair, settings, progress)
-    return dataclasses.replace(result, library=library_of(moving), inputs=files)
+    series = {role: given[f"{role}_series"] for role in ("fixed", "moving") if given[f"{role}_series"] is not None}
+    return dataclasses.replace(result, library=library_of(moving), inputs=files, series=series)
 
 
 def register_files(
@@ -116,10 +123,10 @@ def register_files(
     formats = check_field_formats(field_formats)
     check_free(out, OUTPUTS, overwrite)
     with watch.stage("read"):
-        pair = files.read()
+        pair = files.read(place=True)
     with new_output_dir(out):
         result = register_pair(pair, settings, progress, watch)
-    result = dataclasses.replace(result, inputs=files.files())
+    result = dataclasses.replace(result, inputs=files.files(), series=files.series)
     result.write(out, formats, overwrite=True, command=command, full=full)
     return result
 
@@ -162,13 +169,16 @@ def register_pair(
 def _image(role: str, given: Mapping[str, Any]) -> Image:
     """One image of a call of ``register`` with what belongs to it."""
     image = given[role]
-    whole = image if isinstance(image, Image) else Image(volume_of(image, role))
+    series = given[f"{role}_series"]
+    if series is not None and not isinstance(image, str | os.PathLike):
+        raise UserError(f"{role}_series={series}: {role} must be a folder with DICOM files")
+    whole = image if isinstance(image, Image) else Image(volume_of(image, role, series=series))
     parts: dict[str, Any] = {}
     for part in ("labels", "mask"):
         name = f"{role}_{part}"
         if given[name] is not None:
             labels = volume_of(given[name], name, labels=True)
-            parts[part] = labels if part == "labels" else mask_of_labels(labels)
+            parts[part] = place_on(labels if part == "labels" else mask_of_labels(labels), whole.volume)
     landmarks = given[f"{role}_landmarks"]
     if landmarks is not None:
         parts["landmarks"] = _landmarks(landmarks, whole.volume, f"{role}_landmarks")

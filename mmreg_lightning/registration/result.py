@@ -68,6 +68,7 @@ class Result:
         confidence: how far the registration is to be trusted, where that was asked for.
         library: in whose images ``warped`` and ``warped_labels`` are given, that of the moving image.
         inputs: paths of the inputs that were files, by the names of the parameters.
+        series: DICOM series that were chosen, by ``fixed`` and ``moving``.
     """
 
     pair: Pair[Image]
@@ -79,6 +80,7 @@ class Result:
     confidence: Assessment | None = None
     library: Library = "nibabel"
     inputs: Mapping[str, Path] = field(default_factory=dict)
+    series: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def warped(self) -> Any:
@@ -184,7 +186,7 @@ class Result:
             if full:
                 timed._write_maps(out, formats)
             run = {
-                **describe_run({**self.inputs, **self.settings.files()}, command),
+                **describe_run({**self.inputs, **self.settings.files()}, command, self.series),
                 "settings": self.settings.describe(default_spacing(self.pair.fixed.volume.grid)),
                 "notes": self.notes,
                 "initial_affine_ras_mm": np.asarray(self.registration.initial).tolist(),
@@ -253,8 +255,17 @@ def check_field_formats(names: Sequence[str]) -> list[FieldFormat]:
     return list(dict.fromkeys(("itk", *names)))  # type: ignore[arg-type] # checked above
 
 
-def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, Any]:
-    """The command, versions of the programs, and paths and checksums of the inputs, as run.yaml holds them."""
+def describe_run(
+    inputs: Mapping[str, Path], command: str | None, series: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The command, versions of the programs, and paths and checksums of the inputs, as run.yaml holds them.
+
+    Args:
+        inputs: paths, by name.
+        command: the command line.
+        series: the DICOM series that were chosen, by names of inputs.
+    """
+    chosen = series or {}
     return {
         "command": command,
         "versions": {
@@ -263,5 +274,12 @@ def describe_run(inputs: Mapping[str, Path], command: str | None) -> dict[str, A
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
-        "inputs": {name: {"path": str(path), "sha256": sha256(path)} for name, path in inputs.items()},
+        "inputs": {
+            name: {
+                "path": str(path),
+                "sha256": sha256(path),
+                **({"series": chosen[name]} if name in chosen else {}),
+            }
+            for name, path in inputs.items()
+        },
     }

@@ -9,7 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from dicom_images import save, slices, stored_values
 
+from mmreg_lightning.cli._app import name_options, run
 from mmreg_lightning.cli.apply import build_parser, entry, main
 from mmreg_lightning.errors import UserError
 
@@ -86,3 +88,87 @@ def test_a_mistake_is_one_line_and_code_2(
     assert stop.value.code == 2 and not (tmp_path / "out.csv").exists()
     err = capsys.readouterr().err
     assert err.startswith("error: ") and "no.tfm" in err and err.count("\n") == 1
+
+
+def series_over_time(path: Path, array: np.ndarray) -> Path:
+    image = nib.Nifti1Image(array, np.eye(4))
+    image.header.set_zooms((1, 1, 1, 2.5))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+    return path
+
+
+def test_every_frame_of_a_series_is_sampled(shift: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    array = np.random.default_rng(0).integers(1, 30000, (8, 9, 10, 4)).astype(np.int16)
+    array[..., 2] = 7  # a frame without contrast
+    source, out = series_over_time(tmp_path / "fmri.nii.gz", array), tmp_path / "out.nii.gz"
+    main(["--transform", str(shift), "--input", str(source), "--reference", str(source), "--out", str(out)])
+    warped = nib.load(out)
+    assert warped.shape == array.shape and warped.header.get_zooms()[3] == 2.5
+    assert warped.header.get_xyzt_units() == ("mm", "sec") and warped.get_data_dtype() == np.int16
+    np.testing.assert_array_equal(np.asarray(warped.dataobj)[:-2, 3:, :-4], array[2:, :-3, 4:])
+    assert capsys.readouterr().out == f"4 frames of {source} sampled on the grid of {source}\nResult: {out}\n"
+    # Each frame as by itself
+    for index in (0, 3):
+        nib.save(nib.Nifti1Image(array[..., index], np.eye(4)), tmp_path / "one.nii")
+        one = ["--input", str(tmp_path / "one.nii"), "--out", str(tmp_path / "one_out.nii"), "--overwrite"]
+        main(["--transform", str(shift), "--reference", str(source), *one])
+        np.testing.assert_array_equal(nib.load(tmp_path / "one_out.nii").dataobj, warped.dataobj[..., index])
+
+
+def test_every_frame_of_a_series_of_labels(shift: Path, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).integers(0, 5, (8, 9, 10, 3)).astype(np.uint8)
+    source = series_over_time(tmp_path / "labels.nii", array)
+    for mode in ("nearest", "vote"):
+        out = tmp_path / f"{mode}.nii"
+        words = ["--reference", str(source), "--out", str(out), "--labels", mode]
+        main(["--transform", str(shift), "--input", str(source), *words])
+        warped = np.asarray(nib.load(out).dataobj)
+        assert warped.dtype == np.uint8
+        np.testing.assert_array_equal(warped[:-2, 3:, :-4], array[2:, :-3, 4:])
+
+
+def test_a_bad_frame_leaves_no_file(shift: Path, tmp_path: Path) -> None:
+    array = np.random.default_rng(0).normal(size=(8, 9, 10, 3)).astype(np.float32)
+    array[0, 0, 0, 1] = np.nan
+    source, out = series_over_time(tmp_path / "fmri.nii", array), tmp_path / "out.nii"
+    with pytest.raises(UserError, match=r"the image frame 2 of .*fmri\.nii has NaN or infinite voxels"):
+        main(["--transform", str(shift), "--input", str(source), "--reference", str(source), "--out", str(out)])
+    assert [path.name for path in tmp_path.glob("*out*")] == []
+
+
+def test_forgotten_labels_are_said(shift: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    array = np.zeros((12, 12, 12), np.uint8)
+    array[2:8, 2:9, 3:10], array[8:11, 2:9, 3:10] = 1, 4
+    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "organs.nii")
+    names = ["--input", str(tmp_path / "organs.nii"), "--reference", str(tmp_path / "organs.nii"), "--out"]
+    main(["--transform", str(shift), *names, str(tmp_path / "a.nii")])
+    assert f"\nNote: {tmp_path / 'organs.nii'} is read as an image" in capsys.readouterr().out
+    main(["--transform", str(shift), *names, str(tmp_path / "b.nii"), "--labels"])
+    assert "Note" not in capsys.readouterr().out
+
+
+def test_dicom_series_by_their_uids(shift: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = stored_values(), stored_values(seed=1)
+    folder = save(tmp_path / "study", slices(first), "a{}".format)
+    save(folder, slices(second, series="2"), "b{}".format)
+    uid = "1.2.826.0.1.3680043.2.1125.{}".format
+    argv = ["--transform", str(shift), "--input", str(folder), "--reference", str(folder), "--out"]
+    with pytest.raises(UserError, match=r"holds 2 DICOM series, .*\(CT, 'Series 1', 6 files\)"):
+        main([*argv, str(tmp_path / "o.nii"), "--series", uid(1)])
+    main([*argv, str(tmp_path / "o.nii"), "--series", uid(2), "--reference-series", uid(1)])
+    assert capsys.readouterr().out.startswith(f"{folder} sampled on the grid of {folder}\n")
+    # What SimpleITK makes of the same series and transform
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid(2))
+    image = sitk.ReadImage(names, sitk.sitkFloat64)
+    warped = sitk.Resample(image, image, sitk.ReadTransform(str(shift)), sitk.sitkLinear, -9999.0)
+    expected = sitk.GetArrayFromImage(warped)
+    got = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "o.nii")))
+    seen = expected > -9999
+    assert seen.sum() > 50
+    np.testing.assert_allclose(got[seen], expected[seen], atol=0.51)  # rounded to whole numbers
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        wrong = [*argv, str(tmp_path / "p.nii"), "--series", "1.2"]
+        run(lambda: main(wrong), lambda message: name_options(message, build_parser()))
+    assert f"error: --series 1.2: {folder} holds no such DICOM series" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "must hold one real number a voxel": {"moving": save(tmp_path / "rgb.nii.gz", colour, affine)},
         "mask.nii.gz is empty": {"fixed_mask": save(tmp_path / "mask.nii.gz", corner * 0, affine)},
         "small.nii.gz (9 x 32 x 32 voxels": {
-            "moving_mask": save(tmp_path / "small.nii.gz", corner[:9], affine),
+            "moving_mask": save(tmp_path / "small.nii.gz", corner[:9], far),
         },
         "nothing of them lies where both images are seen": {
             "fixed_mask": save(tmp_path / "c1.nii.gz", corner, affine),

@@ -152,3 +152,17 @@ def test_landmarks_correspond_within_one_subject_only() -> None:
     other = Pair(named("f", **parts), named("m", "0002", **parts))
     assert set(other.files()) == set(other.scorable().files()) == {"fixed", "moving", "fixed_labels", "moving_labels"}
     assert (own.name, other.name) == ("0001_to_0001", "0002_to_0001")
+
+
+def test_labels_on_a_crop_are_placed_where_that_is_asked_for(files: dict[str, Path], tmp_path: Path) -> None:
+    image = nib.load(files["moving_labels"])
+    nib.save(image.slicer[1:, :-1], tmp_path / "crop.nii.gz")
+    pair = files_of(**{**files, "moving_labels": tmp_path / "crop.nii.gz"})
+    with pytest.raises(UserError, match=r"crop\.nii\.gz .* is not on the same grid as"):
+        pair.read()
+    placed = pair.read(place=True).moving
+    assert placed.labels is not None and len(placed.notes) == 1 and "crop.nii.gz" in placed.notes[0]
+    expected = np.zeros(image.shape)
+    expected[1:, :-1] = np.asarray(image.dataobj)[1:, :-1]
+    got = placed.labels.native.from_canonical(placed.labels.data[0].numpy())
+    np.testing.assert_array_equal(got, expected)

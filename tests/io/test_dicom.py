@@ -136,6 +136,9 @@ def test_what_is_no_volume_is_refused_by_name(multiframe: bool, tmp_path: Path) 
     wider = slices(stored)
     wider[4].PixelSpacing = [2, 1.6]
     refused(wider, r"has pixels of \[2\.0, 1\.6\] mm, but", "wider")
+    larger = slices(stored)
+    larger[4] = slices(stored_values((10, 7, 12)))[4]
+    refused(larger, f"{which} has 10 x 7 pixels, but .*{which} has 9 x 7", "larger")
     lost = slices(stored)
     for data in lost:
         del data.PixelSpacing

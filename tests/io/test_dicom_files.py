@@ -70,7 +70,7 @@ def test_one_of_several_series_is_chosen_by_its_uid(tmp_path: Path) -> None:
     save(tmp_path, slices(first, SeriesDescription="Thorax 2.5"), "a{}".format)
     save(tmp_path / "more", slices(second, series="2", Modality="PT"), "b{}".format)
     listed = r"125\.1 \(CT, 'Thorax 2\.5', 6 files\); .*125\.2 \(PT, 'Series 2', 3 files\)$"
-    with pytest.raises(UserError, match=rf"holds 2 DICOM series, name a folder with one of them: .*{listed}"):
+    with pytest.raises(UserError, match=rf"holds 2 DICOM series, choose one by its UID \(--series.*: .*{listed}"):
         load_array(tmp_path)
     with pytest.raises(UserError, match=rf"^series=1\.2\.3: .*holds no such DICOM series of images, it has .*{listed}"):
         load_array(tmp_path, "1.2.3")
@@ -105,5 +105,5 @@ def test_no_file_and_nothing_in_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^there is no file .*none\.dcm$"):
         load_array(tmp_path / "none.dcm")
     (tmp_path / "broken.dcm").write_bytes(b"\x08\x00" + bytes(range(250)))
-    with pytest.raises(UserError, match=r"broken\.dcm"):
+    with pytest.raises(UserError, match=r"broken\.dcm holds no DICOM series of images: it has 1 x not DICOM$"):
         load_array(tmp_path / "broken.dcm")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_images import save, slices, stored_values
+from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, generate_uid
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.io.dicom_pixels import read_pixels
@@ -63,6 +66,19 @@ def test_lossless_jpeg_of_ct_and_mr(tmp_path: Path) -> None:
     writer.Execute(image)
     assert dcmread(tmp_path / "a.dcm").file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
     np.testing.assert_array_equal(values(tmp_path / "a.dcm"), stored[..., 0].T)
+
+
+def test_baseline_jpeg_of_eight_bits(tmp_path: Path) -> None:
+    grey = (np.add.outer(np.arange(48), np.arange(64)) * 2).astype(np.uint8)
+    packed = io.BytesIO()
+    Image.fromarray(grey).save(packed, "JPEG", quality=90)
+    data = slices(np.zeros((64, 48, 1), np.int16), RescaleIntercept=0, BitsAllocated=8, BitsStored=8, HighBit=7)[0]
+    data.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    data.PixelData = encapsulate([packed.getvalue()])
+    save(tmp_path, [data])
+    got = values(tmp_path / "00.dcm")
+    assert got.dtype == np.uint8
+    np.testing.assert_allclose(got.astype(int), np.asarray(Image.open(packed)).astype(int), atol=1)
 
 
 def test_what_no_decoder_reads_is_named() -> None:

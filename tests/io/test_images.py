@@ -150,13 +150,40 @@ def test_labels_that_are_no_labels(save: Save, value: float, message: str) -> No
         read_labels(save(array, np.eye(4)))
 
 
-@pytest.mark.parametrize(("largest", "dtype"), [(13, np.int16), (40000, np.int32)])
+@pytest.mark.parametrize(
+    ("largest", "dtype"),
+    [(13, np.int16), (40000, np.int32), (2**31 - 1, np.int32), (2**31, np.int64), (2**53, np.int64)],
+)
 def test_labels_are_written_as_small_integers(tmp_path: Path, largest: int, dtype: type) -> None:
     data = torch.zeros(1, 3, 4, 5, dtype=torch.int64)
     data[0, 1, 1, 1] = largest
     write_image(Volume(data, Grid((3, 4, 5), np.eye(4))), tmp_path / "labels.nii.gz")
     assert nib.load(tmp_path / "labels.nii.gz").get_data_dtype() == dtype
     assert read_labels(tmp_path / "labels.nii.gz").data.equal(data)
+
+
+@pytest.mark.parametrize("stored", [np.uint32, np.int64, np.uint64, np.float64])
+@pytest.mark.parametrize("largest", [2**31 - 1, 2**32 - 1])
+def test_large_ids_are_kept_in_the_number_type_of_the_file(stored: type, largest: int, tmp_path: Path) -> None:
+    array = np.zeros((3, 4, 5), stored)
+    array[1, 1, 1] = largest
+    nib.save(nib.Nifti1Image(array, np.eye(4), dtype=stored), tmp_path / "in.nii.gz")
+    labels = read_labels(tmp_path / "in.nii.gz")
+    assert labels.label_ids == [largest]
+    write_image(labels, tmp_path / "out.nii.gz", dtype=labels.stored)
+    out = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out.nii.gz")))
+    np.testing.assert_array_equal(out.transpose(2, 1, 0), array)
+    if np.dtype(stored).itemsize == 8 and stored != np.float64:
+        assert out.dtype == (np.int32 if largest < 2**31 else np.int64)
+
+
+@pytest.mark.parametrize(("stored", "value"), [(np.uint64, 2**63 + 7), (np.int64, 2**53 + 1), (np.float64, 1e19)])
+def test_ids_that_no_sampling_keeps_are_refused(stored: type, value: float, tmp_path: Path) -> None:
+    array = np.zeros((3, 4, 5), stored)
+    array[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(array, np.eye(4), dtype=stored), tmp_path / "in.nii.gz")
+    with pytest.raises(UserError, match=r"in\.nii\.gz has the id \d+, but ids must not be above 9007199254740992$"):
+        read_labels(tmp_path / "in.nii.gz")
 
 
 def test_write_like_another_volume(picture, save: Save, tmp_path: Path) -> None:

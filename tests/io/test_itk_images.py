@@ -61,6 +61,27 @@ def test_a_warped_image_keeps_its_number_type(image: sitk.Image, tmp_path: Path)
             assert torch.equal(again, volume.data.round().clamp(limits.min, limits.max))
 
 
+def segmentation(image: sitk.Image, *names: str) -> sitk.Image:
+    """With the header of 3D Slicer's .seg.nrrd."""
+    for number, name in enumerate(names):
+        image.SetMetaData(f"Segment{number}_ID", f"Segment_{number}")
+        image.SetMetaData(f"Segment{number}_Name", name)
+        image.SetMetaData(f"Segment{number}_LabelValue", str(number + 1))
+        image.SetMetaData(f"Segment{number}_Layer", str(number % image.GetNumberOfComponentsPerPixel()))
+    return image
+
+
+def test_a_segmentation_of_slicer(image: sitk.Image, tmp_path: Path) -> None:
+    one = segmentation(sitk.Cast(image > 0, sitk.sitkUInt8), "liver", "spleen")
+    sitk.WriteImage(one, str(tmp_path / "one.seg.nrrd"))
+    got = read_labels(tmp_path / "one.seg.nrrd").native.from_canonical(read_labels(tmp_path / "one.seg.nrrd").data[0])
+    np.testing.assert_array_equal(np.asarray(got), sitk.GetArrayFromImage(image).transpose(2, 1, 0) > 0)
+    layers = segmentation(sitk.Compose(one, one), "liver", "tumour")
+    sitk.WriteImage(layers, str(tmp_path / "two.seg.nrrd"))
+    with pytest.raises(UserError, match=r"two\.seg\.nrrd holds 2 segments in 2 layers, .* \(liver, tumour\): "):
+        read_labels(tmp_path / "two.seg.nrrd")
+
+
 def test_files_that_are_no_scalar_image(image: sitk.Image, tmp_path: Path) -> None:
     (tmp_path / "broken.nrrd").write_text("NRRD0004\nnonsense")
     sitk.WriteImage(sitk.Image([4, 4, 4, 2], sitk.sitkFloat32), str(tmp_path / "series.mha"))

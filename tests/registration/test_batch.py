@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dicom_images import save, slices
 
 from mmreg_lightning.cli._app import run
 from mmreg_lightning.cli.register import main
@@ -96,6 +97,31 @@ def test_finished_pairs_of_other_files_are_not_taken(table: Path, tmp_path: Path
     table.write_text(table.read_text(encoding="utf-8").replace("m0_labels", "m1_labels"), encoding="utf-8")
     with pytest.raises(UserError, match=r"pair0 holds a registration whose moving_labels was not .*m1_labels"):
         main(command(table, out, "--shard", "1/5"))
+
+
+def test_the_series_of_a_pair_are_columns(tmp_path: Path) -> None:
+    texture = np.random.default_rng(0).integers(0, 4096, (32, 32, 32)).astype(np.int16)
+    for n in range(3):
+        save(tmp_path / "study" / f"s{n}", slices(np.roll(texture, n, axis=0), series=str(n)), f"{n}_{{}}".format)
+    path = tmp_path / "pairs.csv"
+
+    def write(moving: int) -> list[str]:
+        uids = [f"1.2.826.0.1.3680043.2.1125.{n}" for n in (0, moving)]
+        path.write_text(
+            f"name,fixed,moving,fixed_series,moving_series\na,study,study,{uids[0]},{uids[1]}\n", encoding="utf-8"
+        )
+        return command(path, tmp_path / "out")
+
+    main(write(1))
+    main(write(1))  # finished before
+    with pytest.raises(UserError, match="a holds a registration of another moving_series: name another, or remove it"):
+        main(write(2))
+    changed = next((tmp_path / "study" / "s1").iterdir())
+    changed.write_bytes(changed.read_bytes() + b"\0" * 8)
+    later = time.time() + 10
+    os.utime(changed, (later, later))
+    with pytest.raises(UserError, match="a holds a registration whose fixed was not .*study as it is now"):
+        main(write(1))
 
 
 def test_a_pair_that_fails_does_not_stop_the_others(

@@ -15,9 +15,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 its own documentation calls it so
 import torch
 import torchio
+import yaml
+from dicom_images import save, slices
 from scenes import CENTER, QUICK, files_of, register_to
 
 import mmreg_lightning
+from mmreg_lightning.cli.register import main
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.dice import dice_per_label
 from mmreg_lightning.features.checkpoint import load_checkpoint
@@ -249,3 +252,73 @@ def test_python_takes_landmarks_masks_and_a_matrix_as_the_command_does(scenes: t
         mmreg_lightning.register(fixed.image, moving.image, affine=np.zeros((4, 4)), overrides=QUICK)
     with pytest.raises(TypeError, match="speed"):
         mmreg_lightning.register(fixed.image, moving.image, speed=2)
+
+
+def write_dicom(folder: Path, image: Path, series: str) -> None:
+    """The slices of an axis-aligned RAS image as a DICOM series, in which rows run to L and columns to P."""
+    native = nib.load(image)
+    array = np.rint(native.get_fdata() * 10).astype(np.int16)[::-1, ::-1]
+    datasets = slices(array, series=series, RescaleIntercept=0, RescaleSlope=0.1)
+    corner = np.diag([-1.0, -1, 1]) @ (native.affine @ [array.shape[0] - 1, array.shape[1] - 1, 0, 1])[:3]
+    for k, data in enumerate(datasets):
+        data.ImageOrientationPatient, data.PixelSpacing = [1, 0, 0, 0, 1, 0], [3, 3]
+        data.ImagePositionPatient = [*corner[:2].tolist(), corner[2] + 3 * k]
+    save(folder, datasets, f"{series}_{{}}".format)
+
+
+def test_series_of_one_study_with_labels_on_other_grids(write_scene: Callable, tmp_path: Path) -> None:
+    """Fixed and moving are series of one folder, labels a crop and a coarser grid: as regular files on one grid."""
+    fixed, moving = write_scene("f"), write_scene("m", shift=(4, -3, 2))
+    study = tmp_path / "study"
+    write_dicom(study, fixed.image, "1")
+    write_dicom(study, moving.image, "2")
+    crop = nib.load(fixed.labels).slicer[4:29, 5:30, 3:31]
+    nib.save(crop, tmp_path / "crop.nii.gz")
+    large = np.pad(np.asarray(nib.load(moving.labels).dataobj), 4)
+    affine = nib.load(moving.labels).affine @ np.array(
+        [[1, 0, 0, -4], [0, 1, 0, -4], [0, 0, 1, -4], [0, 0, 0, 1]], dtype=float
+    )
+    nib.save(nib.Nifti1Image(large, affine), tmp_path / "large.nii.gz")
+    mask = nib.Nifti1Image(np.ones(crop.shape, np.uint8), crop.affine)
+    nib.save(mask, tmp_path / "mask.nii.gz")
+    uids = [f"1.2.826.0.1.3680043.2.1125.{n}" for n in (1, 2)]
+    parts = {
+        "fixed_labels": tmp_path / "crop.nii.gz",
+        "moving_labels": tmp_path / "large.nii.gz",
+        "fixed_mask": tmp_path / "mask.nii.gz",
+    }
+    argv = [word for name, path in parts.items() for word in (f"--{name.replace('_', '-')}", str(path))]
+    argv += ["--fixed", str(study), "--moving", str(study), "--out", str(tmp_path / "out"), "--set", *QUICK]
+    with pytest.raises(UserError, match="holds 2 DICOM series"):
+        main(argv)
+    assert not (tmp_path / "out").exists()
+    main([*argv, "--fixed-series", uids[0], "--moving-series", uids[1]])
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
+    assert [run["inputs"][role]["series"] for role in ("fixed", "moving")] == uids
+    named = [str(parts[name]) for name in ("fixed_labels", "fixed_mask", "moving_labels")]
+    placed = [note for note in run["notes"] if "was placed on it" in note]
+    assert [note.split(" (")[0] for note in placed] == named
+    outputs = [tmp_path / "out" / name for name in ("run.yaml", "metrics.json", "report.html")]
+    text = "".join(path.read_text(encoding="utf-8") for path in outputs)
+    assert not any(word in text for word in ("Doe^Jane", "Series 1", "19700101"))
+    same = tmp_path / "full_mask.nii.gz"
+    whole = np.zeros((32, 32, 32), np.uint8)
+    whole[4:29, 5:30, 3:31] = 1
+    nib.save(nib.Nifti1Image(whole, nib.load(fixed.image).affine), same)
+    expected = mmreg_lightning.register(
+        fixed.image,
+        moving.image,
+        fixed_labels=fixed.labels,
+        moving_labels=moving.labels,
+        fixed_mask=same,
+        overrides=QUICK,
+    )
+    got = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
+    assert expected.scores.dice_after is not None
+    assert got["dice_after"]["mean"] == pytest.approx(expected.scores.dice_after["mean"], abs=0.01)
+    python = mmreg_lightning.register(
+        study, study, fixed_series=uids[0], moving_series=uids[1], overrides=QUICK, fixed_mask=parts["fixed_mask"]
+    )
+    assert torch.allclose(python.displacement, expected.displacement, atol=0.05)
+    with pytest.raises(UserError, match=r"^fixed_series=1: fixed must be a folder with DICOM files$"):
+        mmreg_lightning.register(nib.load(fixed.image), moving.image, fixed_series="1")
