@@ -101,22 +101,28 @@ class Leftovers(Callback):
 
 
 class _Snapshot:
-    """Which files a folder holds, with the content of those that Hydra writes."""
+    """What a folder holds, with the content of those files that Hydra writes."""
 
     def __init__(self, folder: Path, own: list[Path]) -> None:
         self.folder = folder
         self.own = own
-        self.files = set(_files(folder))
+        self.others = self._others()
         self.content = {path: path.read_bytes() for path in own if path.is_file()}
         self.new_folders = [path for path in (folder, *folder.parents, own[0].parent) if not path.exists()]
 
     def restore(self) -> None:
-        """Make it so again, unless there is something new in it that Hydra did not write."""
-        if not self.files.union(self.own).issuperset(_files(self.folder)):
+        """Make it so again, unless anything but what Hydra writes is new or has changed."""
+        if self._others() != self.others:
             return
         for path, content in self.content.items():
             path.write_bytes(content)
         _remove([path for path in self.own if path not in self.content], self.folder, self.new_folders)
+
+    def _others(self) -> dict[Path, int]:
+        """When each entry of the folder that is none of Hydra's was last changed."""
+        own = {*self.own, *(path.parent for path in self.own)}
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        return {path: path.stat().st_mtime_ns for path in entries if path not in own and path.exists()}
 
 
 _snapshots: list[_Snapshot] = []

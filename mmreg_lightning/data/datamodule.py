@@ -216,8 +216,12 @@ class RegistrationDataModule(pl.LightningDataModule):
         rank, world = self._place()
         sampler = EpochSampler(self.samples_per_epoch, rank, world)
         if self.trainer is not None:
-            sampler.start_at(*_progress(self.trainer.fit_loop, -(-len(sampler) // self.batch_size), self.batch_size))
+            sampler.start_at(*_progress(self.trainer.fit_loop, self.batches_per_epoch(world), self.batch_size))
         return self._loader(self.train_set, self.batch_size, self.num_workers, sampler)
+
+    def batches_per_epoch(self, world_size: int) -> int:
+        """Training batches an epoch, of each of so many processes."""
+        return -(-len(EpochSampler(self.samples_per_epoch, 0, world_size)) // self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """One whole pair a batch; each process has its share of the pairs, where there is one for each."""

@@ -107,9 +107,14 @@ def is_last_batch(trainer: pl.Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
+def last_path(trainer: pl.Trainer, folder: str | Path | None) -> Path:
+    """Where last.ckpt lies; None is the trainer's own folder."""
+    return Path(folder or trainer.default_root_dir) / f"last{ModelCheckpoint.FILE_EXTENSION}"
+
+
 def write_last(trainer: pl.Trainer, folder: str | Path | None) -> Path:
     """Write last.ckpt, which a training goes on from exactly."""
-    path = Path(folder or trainer.default_root_dir) / f"last{ModelCheckpoint.FILE_EXTENSION}"
+    path = last_path(trainer, folder)
     trainer.save_checkpoint(path, weights_only=False)
     return path
 
@@ -293,7 +298,13 @@ def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
     last = Path(keeper.dirpath) / f"last{keeper.FILE_EXTENSION}"
     if steps_done(last) >= trainer.global_step and keeper.best_model_path:
         return
-    trainer.validate(module, datamodule=data, verbose=False)
+    # It counts as one at the end of the epoch under way: Lightning has counted that one and its last step already.
+    epochs, steps = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop
+    epochs.completed, steps._batches_that_stepped = epochs.completed - 1, steps._batches_that_stepped - 1
+    try:
+        trainer.validate(module, datamodule=data, verbose=False)
+    finally:
+        epochs.completed, steps._batches_that_stepped = epochs.completed + 1, steps._batches_that_stepped + 1
     score = trainer.callback_metrics[keeper.monitor].detach().cpu()
     best = keeper.best_model_score
     if best is None or (score > best if keeper.mode == "max" else score < best):

@@ -34,6 +34,7 @@ class DivergenceGuard(pl.Callback):
     """
 
     def __init__(self) -> None:
+        self.has_begun = False  # whether a batch has been learned from
         self._start: float | None = None  # root mean square of the weights
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,6 +58,7 @@ class DivergenceGuard(pl.Callback):
         Raises:
             UserError: one of them is not finite, or the weights have grown too large.
         """
+        self.has_begun = True
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
         images = "; ".join(batch.get("images", []))
         where = f" with {images}" if images else ""

@@ -34,6 +34,7 @@ from mmreg_lightning.training.checkpoints import (
 from mmreg_lightning.training.checks import check_accelerator
 from mmreg_lightning.training.guards import CheckpointFiles, DivergenceGuard
 from mmreg_lightning.training.module import DescentModule
+from mmreg_lightning.training.refusal import as_it_was
 from mmreg_lightning.training.schema import read_training
 from mmreg_lightning.training.stopping import GracefulStop
 from mmreg_lightning.training.sweep.record import (
@@ -44,7 +45,7 @@ from mmreg_lightning.training.sweep.record import (
     write_identity,
     write_record,
 )
-from mmreg_lightning.training.tracking.description import OrganTable, describe, describe_data, summarise
+from mmreg_lightning.training.tracking.description import DataSummary, OrganTable, describe, summarise
 from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
 from mmreg_lightning.training.tracking.tracked_run import identified, tracking
 
@@ -72,13 +73,17 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
         UserError: the configuration or the data set cannot be used, or another training uses the folder.
     """
     settings = read_training(config)
-    # The other processes of one training use the folder of the first.
-    locked = identity is not None or not is_first_process()
-    with nullcontext() if locked else folder_lock(settings["output_dir"]):
-        return _train(config, settings, identity)
+    guard = DivergenceGuard()
+    if not is_first_process():  # the others use the folder of the first
+        return _train(config, settings, identity, guard)
+    out = settings["output_dir"]
+    with nullcontext() if identity is not None else folder_lock(out), as_it_was(Path(out), lambda: guard.has_begun):
+        return _train(config, settings, identity, guard)
 
 
-def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity | None) -> dict[str, float]:
+def _train(
+    config: DictConfig, settings: dict[str, Any], identity: RunIdentity | None, guard: DivergenceGuard
+) -> dict[str, float]:
     """``train``, in a folder of its own."""
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
@@ -113,7 +118,7 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     if note and is_first_process():
         print(note)
     callbacks: list[pl.Callback] = [
-        DivergenceGuard(),
+        guard,
         GracefulStop(),
         StoredConfiguration(learned, identity.data, learning_rate),
     ]
@@ -122,19 +127,22 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     loggers = [
         instantiate(identified(logger, out, None if sweep is None else sweep.name, overrides()))
         for logger in settings["logger"].values()
+        if logger is not None
     ]
     OmegaConf.save(config, out / "config.yaml", resolve=True)
     with tracking(loggers) as runs:
-        if runs:
-            callbacks.append(OrganTable())
+        callbacks += [DataSummary(runs, data), *([OrganTable()] if runs else [])]
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
         trainer.strategy.checkpoint_io = CheckpointFiles()
+        # As often as asked for, but within each epoch and before the end: Lightning would log nothing of short ones.
+        last = trainer.max_steps if trainer.max_steps > 0 else math.inf
+        often = min(trainer.log_every_n_steps, last, data.batches_per_epoch(trainer.world_size))
+        trainer.log_every_n_steps = int(often)
         for logger in loggers:
             logger.log_hyperparams(learned)
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
-        describe_data(runs, data)
         threads = torch.get_num_threads()
         # Threads wait for each other: one that shares its processor with a loading process holds up all.
         torch.set_num_threads(max(1, threads - data.num_workers))
