@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytorch_lightning as pl
 
 from mmreg_lightning.training.checkpoints import is_last_batch, last_path, step_is_done, steps_done, write_last
 
+_ECHO = 2.0
+"""Seconds within which a signal is the same one again: a terminal's reaches a process that it is also passed on to."""
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -41,12 +44,13 @@ def terminable() -> Iterator[None]:
 class GracefulStop(pl.Callback):
     """Ends the training when a step is complete after the first Ctrl-C or SIGTERM, and at once after the second.
 
-    One that comes in the last step of an epoch waits for the epoch's validation, because Lightning would not make up for
-    it when the training goes on, and where the epoch has none for the next step. A line says so.
+    One that comes in the last step of an epoch waits for the epoch's validation, because Lightning would not make up
+    for it when the training goes on, and where the epoch has none for the next step. A line says so.
     """
 
     def __init__(self) -> None:
         self.signal = 0  # the one that came
+        self._when = 0.0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -80,10 +84,12 @@ class GracefulStop(pl.Callback):
         self._restore()
 
     def _note(self, number: int, frame: Any) -> None:
+        if self.signal == number and time.monotonic() - self._when < _ECHO:
+            return
         if self.signal:
             self._restore()
             raise _end(number)
-        self.signal = number
+        self.signal, self._when = number, time.monotonic()
 
     def _is_wanted(self, trainer: pl.Trainer) -> bool:
         if 0 < trainer.max_steps <= trainer.global_step:
