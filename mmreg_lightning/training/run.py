@@ -27,12 +27,12 @@ from mmreg_lightning.training.checkpoints import (
     StoredConfiguration,
     check_checkpoint,
     check_configuration,
-    initialise,
     resumed_from,
     save_last_steps,
 )
 from mmreg_lightning.training.checks import check_accelerator
 from mmreg_lightning.training.guards import CheckpointFiles, DivergenceGuard
+from mmreg_lightning.training.initial_weights import initialise
 from mmreg_lightning.training.module import DescentModule
 from mmreg_lightning.training.refusal import as_it_was
 from mmreg_lightning.training.schema import read_training
