@@ -173,7 +173,7 @@ def _main_or_user_error(main: Callable[[], object], config_name: str) -> object:
             work = inspect.unwrap(main).__code__
             if any(frame.f_code is work for frame, _ in traceback.walk_tb(error.__traceback__)):
                 raise
-            raise UserError(f"hydra.run.dir: cannot write {error.filename}: {error.strerror}") from error
+            raise UserError(f"hydra.run.dir: cannot write {error.filename or 'to it'}: {error.strerror}") from error
 
 
 def _added(message: str) -> bool:

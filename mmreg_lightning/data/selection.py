@@ -11,6 +11,11 @@ from mmreg_lightning.errors import UserError
 
 
 def select_organs(dataset: Learn2RegDataset, organs: Sequence[str] | None) -> dict[int, str]:
+    """Ids and names of the organs to learn from; None is all.
+
+    Raises:
+        UserError: the data set has no such organ.
+    """
     if organs is None:
         return dict(dataset.label_names)
     unknown = [name for name in organs if name not in dataset.label_names.values()]
@@ -28,7 +33,16 @@ def lenient(files: ImageFiles) -> ImageFiles:
 def usable(
     dataset: Learn2RegDataset, organs: set[int], max_subjects: int | None
 ) -> tuple[Learn2RegDataset, dict[str, int]]:
-    """The data set with those training images that can be learned from; and how many cannot, by reason."""
+    """The data set with those training images that can be learned from; and how many cannot, by reason.
+
+    Args:
+        dataset: all that is listed.
+        organs: ids of those to learn from.
+        max_subjects: at most so many; None is all.
+
+    Raises:
+        UserError: no training image is labelled, or ``max_subjects`` is below 1.
+    """
     left_out = {"of subjects that validate or test": len(dataset.held_out)}
 
     def keep(reason: str, chosen: Callable[[ImageFiles], bool]) -> None:
@@ -56,11 +70,16 @@ def usable(
 
 
 def labelled(files: ImageFiles, organs: set[int]) -> Collection[int]:
+    """Ids of the organs that are labelled in an image; all of ``organs`` where nothing is declared."""
     return organs if files.labelling is None else files.labelling.labelled
 
 
 def check_modalities(dataset: Learn2RegDataset) -> None:
-    """Each modality has a stem of its own, so an image in the wrong role would go through the wrong one."""
+    """Check the roles of pairs: each modality has a stem of its own, and an image must not go through the wrong one.
+
+    Raises:
+        UserError: a pair is not of the fixed and the moving modality.
+    """
     expected = (dataset.fixed_modality, dataset.moving_modality)
     for pair in [*dataset.pairs["train"], *dataset.pairs["val"]]:
         if (pair.fixed.modality, pair.moving.modality) != expected:

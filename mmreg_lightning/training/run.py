@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir, folder_lock
+from mmreg_lightning.files import ensure_output_dir, folder_lock, write_text
 from mmreg_lightning.runtime import resolve_precision
 from mmreg_lightning.training.checkpoints import (
     StoredConfiguration,
@@ -129,7 +129,7 @@ def _train(
         for logger in settings["logger"].values()
         if logger is not None
     ]
-    OmegaConf.save(config, out / "config.yaml", resolve=True)
+    write_text(out / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     with tracking(loggers) as runs:
         callbacks += [DataSummary(runs, data), *([OrganTable()] if runs else [])]
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
