@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,14 @@ def test_a_training_does_not_stop_for_weights_that_grow_as_they_do(fit, out):
     start = checkpoint["callbacks"]["DivergenceGuard"]["start"]
     weights = torch.cat([value.flatten() for value in checkpoint["state_dict"].values()])
     assert 1 < weights.square().mean().sqrt() / start < 10, "far from the 100 that stop it"
+
+
+@pytest.mark.parametrize(("long", "stops"), [(1, True), (0.1, False)])
+def test_a_long_training_may_grow_more(fit, out, monkeypatch, long, stops):
+    monkeypatch.setattr("mmreg_lightning.training.guards.MOST_GROWTH", 0.9)
+    monkeypatch.setattr("mmreg_lightning.training.guards._LONG", long)
+    with pytest.raises(UserError, match="^step 1: the weights") if stops else nullcontext():
+        fit("trainer.max_steps=1", "callbacks.pictures=null")
 
 
 def test_a_resumed_training_compares_with_its_first_start(fit, out, monkeypatch):
