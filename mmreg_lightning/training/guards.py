@@ -21,7 +21,7 @@ MOST_GROWTH = 100.0
 """A training has diverged when its weights, by their root mean square, are so many times what they were at its start.
 
 Measured: 2.3 after the 1250 steps of the demo; at most 3.9 after 300 steps with learning rates of 0.001 to 0.03,
-whatever the loss. 342 within 12 steps with a learning rate of 10, 25000 with 1000, and 560000 after the first step with 1e6.
+whatever the loss. 342 within 12 steps with a learning rate of 10, 25000 with 1000, 560000 after one step with 1e6.
 Losses, features and gradients tell less: normalisation and softmax keep all of them finite, and the features in [0, 1].
 """
 _LONG = 1000
