@@ -81,20 +81,24 @@ os.register_at_fork(after_in_child=_let_go)
 
 
 @contextmanager
-def folder_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
+def folder_lock(path: str | os.PathLike[str], wait: bool = False) -> Iterator[Path]:
     """Yield ``ensure_output_dir(path)``, which nobody else may lock until the block ends.
 
     The file ``.lock`` in it names process and host. The lock itself is the system's, which lets go of it when the
     process ends in whatever way: the file of one that was killed is taken over. A folder that did not exist and in
     which nothing was written is removed again.
 
+    Args:
+        path: the folder.
+        wait: where another process holds it, say so and wait until that ends.
+
     Raises:
-        UserError: the folder cannot be written, or another process holds it.
+        UserError: the folder cannot be written, or another process holds it and ``wait`` is False.
     """
     existed = Path(path).exists()
     folder = ensure_output_dir(path)
     file = folder / LOCK
-    with _locked(file, folder) as stream:
+    with _locked(file, folder, wait) as stream:
         stream.truncate(0)
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
@@ -109,15 +113,16 @@ def folder_lock(path: str | os.PathLike[str]) -> Iterator[Path]:
                     folder.rmdir()
 
 
-def _locked(file: Path, folder: Path) -> TextIO:
+def _locked(file: Path, folder: Path, wait: bool) -> TextIO:
     """The file, opened and locked."""
+    told = False
     while True:
         try:
             stream = open(file, "a+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {file}: {error.strerror}") from error
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_EX if told else fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever held it may have removed the file between the two lines above.
             if file.is_file() and os.path.samestat(os.fstat(stream.fileno()), file.stat()):
                 return stream
@@ -126,7 +131,11 @@ def _locked(file: Path, folder: Path) -> TextIO:
             stream.seek(0)
             holder = stream.read().strip() or "another process"
             stream.close()
-            raise UserError(f"{folder} is in use by {holder}: name another folder, or wait until that ends") from error
+            if not wait:
+                sentence = f"{folder} is in use by {holder}: name another folder, or wait until that ends"
+                raise UserError(sentence) from error
+            print(f"waiting for {holder}, which uses {folder}")
+            told = True
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
                 stream.close()

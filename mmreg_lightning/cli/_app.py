@@ -1,28 +1,18 @@
-"""What all commands share: how they end, their progress bar, and the glue to Hydra."""
+"""What all commands share: how they end, and their progress bar."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from mmreg_lightning.config import one_line
 from mmreg_lightning.errors import NO_MEMORY, NO_ROOM, UserError, lacks_memory
 
 Result = TypeVar("Result")
-_EXTRAS = {
-    "hydra/sweeper/optuna": "optuna",
-    "hydra/launcher/joblib": "sweep",
-    "hydra/launcher/submitit_local": "sweep",
-    "hydra/launcher/submitit_slurm": "sweep",
-}
-"""Which extra brings a plugin of Hydra's."""
 
 
 def entry_point(
@@ -120,36 +110,3 @@ def progress_bar(*tasks: str) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(known.get(what, first), description=what, completed=done, total=total)
 
         yield update
-
-
-def run_hydra(main: Callable[[], None]) -> None:
-    """Call a ``hydra.main``: its own complaints become one sentence and exit code 2, too."""
-    # Without it Hydra prints several lines and exits with 1 before its exceptions can be seen here.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    run(lambda: _main_or_user_error(main))
-
-
-def _main_or_user_error(main: Callable[[], None]) -> None:
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        main()
-    except (HydraException, OmegaConfBaseException) as error:
-        message = one_line(error)
-        for plugin, extra in _EXTRAS.items():
-            if f"Could not find '{plugin}'" in message:
-                choice = "=".join(plugin.rsplit("/", 1))
-                raise UserError(f"{choice} needs the extra {extra}: pip install 'mmreg-lightning[{extra}]'") from error
-        raise UserError(f"configuration: {message}") from error
-    except ValueError as error:
-        # Optuna asks for the best trial in the end.
-        if "No trials are completed yet" not in str(error):
-            raise
-        raise UserError("no training of the study finished; failure.txt in the folder of each says why") from error
-    except OSError as error:
-        # Hydra makes hydra.run.dir before the command can check it; what fails later is a defect.
-        work = inspect.unwrap(main).__code__
-        if any(frame.f_code is work for frame, _ in traceback.walk_tb(error.__traceback__)):
-            raise
-        raise UserError(f"hydra.run.dir: cannot write {error.filename}: {error.strerror}") from error

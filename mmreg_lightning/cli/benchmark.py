@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from mmreg_lightning.cli._app import progress_bar, run, run_hydra
+from mmreg_lightning.cli._app import progress_bar
+from mmreg_lightning.cli._hydra import run_hydra, run_job
 from mmreg_lightning.config import CONF_DIR
 
 if TYPE_CHECKING:
@@ -38,13 +39,12 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
 
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="benchmark")
 def main(config: DictConfig) -> None:
-    # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
-    run(lambda: benchmark(config))
+    run_job(lambda: benchmark(config))
 
 
 def entry() -> None:
     """Console script."""
-    run_hydra(main)
+    run_hydra(main, "benchmark")
 
 
 if __name__ == "__main__":

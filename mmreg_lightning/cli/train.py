@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import OmegaConf
 
-from mmreg_lightning.cli._app import run, run_hydra
+from mmreg_lightning.cli._hydra import run_hydra, run_job
 from mmreg_lightning.config import CONF_DIR
 from mmreg_lightning.training.sweep.names import run_name
 
@@ -21,17 +21,16 @@ OmegaConf.register_new_resolver("mmreg.run_name", run_name, replace=True)
 @hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="train")
 def main(config: DictConfig) -> float | None:
     def work() -> float | None:
-        from mmreg_lightning.training.run import run_job
+        from mmreg_lightning.training.sweep.job import train_job
 
-        return run_job(config)
+        return train_job(config)
 
-    # The exit is inside, because Hydra adds a line of its own to every exception that passes through it.
-    return run(work)
+    return run_job(work)
 
 
 def entry() -> None:
     """Console script."""
-    run_hydra(main)
+    run_hydra(main, "train")
 
 
 if __name__ == "__main__":

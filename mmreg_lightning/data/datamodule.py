@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mmreg_lightning.config import arguments_of
@@ -21,54 +19,12 @@ from mmreg_lightning.data.epoch_sampler import EpochSampler
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
+from mmreg_lightning.data.selection import check_modalities, labelled, lenient, select_organs, usable
+from mmreg_lightning.data.validation_pairs import ValidationPairs
 from mmreg_lightning.errors import UserError, check_spacing, non_negative_int, positive_int
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
 log = logging.getLogger(__name__)
-
-
-class ValidationPairs(Dataset[dict[str, Tensor | str]]):
-    """Whole pairs on the fixed image's working grid, one an item, in the order of the data set's list."""
-
-    def __init__(self, pairs: Sequence[Pair[ImageFiles]], cache: PreprocessingCache, label_ids: Sequence[int]) -> None:
-        self.pairs = pairs
-        self.cache = cache
-        self.label_ids = set(label_ids)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
-        """Images and labels as ``PairedPatches``, with the pair's ``name`` and what a solver may look at.
-
-        ``inside`` (1, I, J, K) is 1 where both images are seen and the fixed mask is set; ``moving_inside``, where the
-        moving image has a mask, is that mask, which moves with the image.
-        """
-        pair = self.pairs[index]
-        fixed, moving = self.cache.pair(pair)
-        inside = fixed.inside * moving.inside
-        item: dict[str, Tensor | str] = {
-            "name": pair.name,
-            "fixed": fixed.image,
-            "fixed_labels": fixed.labels.long(),
-            "moving": moving.image,
-            "moving_labels": moving.labels.long(),
-            "inside": inside if fixed.mask is None else inside * fixed.mask,
-        }
-        return item if moving.mask is None else {**item, "moving_inside": moving.mask}
-
-    def check(self) -> None:
-        """Look at every pair before a training relies on it.
-
-        Raises:
-            UserError: the label maps of a pair share none of the organs.
-        """
-        for pair in self.pairs:
-            shown = [set(image.labels.unique().tolist()) for image in self.cache.pair(pair)]
-            if not shown[0] & shown[1] & self.label_ids:
-                raise UserError(
-                    f"{pair.fixed.image} and {pair.moving.image}: their labels share none of the organs to learn"
-                )
 
 
 class RegistrationDataModule(pl.LightningDataModule):
@@ -133,11 +89,11 @@ class RegistrationDataModule(pl.LightningDataModule):
         self.cache = PreprocessingCache(
             Path(cache_dir).expanduser(), spacing, self.normalisation, list(self.dataset.label_names)
         )
-        self.label_names = _select_organs(self.dataset, organs)
+        self.label_names = select_organs(self.dataset, organs)
         if organs is not None:
-            self.dataset = self.dataset.map_files(_lenient)
-        self.dataset, self.left_out = _usable(self.dataset, set(self.label_names), max_subjects)
-        _check_modalities(self.dataset)
+            self.dataset = self.dataset.map_files(lenient)
+        self.dataset, self.left_out = usable(self.dataset, set(self.label_names), max_subjects)
+        check_modalities(self.dataset)
         self.pairing: Pairing = pairing
         self.patch_size = patch_size
         self.augmentation = None if augmentation is None else build_augmentation(**augmentation)
@@ -189,7 +145,7 @@ class RegistrationDataModule(pl.LightningDataModule):
     def labelled_images(self, organ: int, modality: str) -> int:
         """In how many training images of a modality an organ (its id) is labelled."""
         own = [files for files in self.dataset.train if files.modality == modality]
-        return sum(organ in _labelled(files, {organ}) for files in own)
+        return sum(organ in labelled(files, {organ}) for files in own)
 
     def setup(self, stage: str | None = None) -> None:
         """Build both sets.
@@ -216,8 +172,12 @@ class RegistrationDataModule(pl.LightningDataModule):
         rank, world = self._place()
         sampler = EpochSampler(self.samples_per_epoch, rank, world)
         if self.trainer is not None:
-            sampler.start_at(*_progress(self.trainer.fit_loop, -(-len(sampler) // self.batch_size), self.batch_size))
+            sampler.start_at(*_progress(self.trainer.fit_loop, self.batches_per_epoch(world), self.batch_size))
         return self._loader(self.train_set, self.batch_size, self.num_workers, sampler)
+
+    def batches_per_epoch(self, world_size: int) -> int:
+        """Training batches an epoch, of each of so many processes."""
+        return -(-len(EpochSampler(self.samples_per_epoch, 0, world_size)) // self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """One whole pair a batch; each process has its share of the pairs, where there is one for each."""
@@ -275,63 +235,3 @@ def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:
     recipe = dict(normalisation[modality])
     normalise_intensity(torch.tensor([0.0, 1.0]), recipe)  # a wrong recipe is reported before any image is read
     return recipe
-
-
-def _select_organs(dataset: Learn2RegDataset, organs: Sequence[str] | None) -> dict[int, str]:
-    if organs is None:
-        return dict(dataset.label_names)
-    unknown = [name for name in organs if name not in dataset.label_names.values()]
-    if unknown:
-        raise UserError(f"data.organs: {unknown} not among {list(dataset.label_names.values())}")
-    return {i: name for i, name in dataset.label_names.items() if name in organs}
-
-
-def _lenient(files: ImageFiles) -> ImageFiles:
-    """Where organs are chosen, an id that is not declared is none of them."""
-    own = files.labelling
-    return files if own is None else dataclasses.replace(files, labelling=dataclasses.replace(own, strict=False))
-
-
-def _usable(
-    dataset: Learn2RegDataset, organs: set[int], max_subjects: int | None
-) -> tuple[Learn2RegDataset, dict[str, int]]:
-    """The data set with those training images that can be learned from; and how many cannot, by reason."""
-    left_out = {"of subjects that validate or test": len(dataset.held_out)}
-
-    def keep(reason: str, chosen: Callable[[ImageFiles], bool]) -> None:
-        kept = [files for files in train if chosen(files)]
-        left_out[reason] = len(train) - len(kept)
-        train[:] = kept
-
-    train = list(dataset.train)
-    roles = {dataset.fixed_modality, dataset.moving_modality}
-    keep("of a modality that is not registered", lambda files: files.modality in roles)
-    listed = len(train)
-    keep("without labels", lambda files: files.labels is not None)
-    if listed and not train:
-        raise UserError(f"{dataset.description}: none of the {listed} training images has labels")
-    keep("with none of the organs labelled", lambda files: bool(organs.intersection(_labelled(files, organs))))
-    if max_subjects is not None:
-        if max_subjects < 1:
-            raise UserError(f"data.max_subjects={max_subjects}: must be 1 or more, or null")
-        subjects = set(sorted({files.subject for files in train})[:max_subjects])
-        keep("of further subjects (data.max_subjects)", lambda files: files.subject in subjects)
-    images = {files.image for files in train}
-    pairs = [pair for pair in dataset.pairs["train"] if {pair.fixed.image, pair.moving.image} <= images]
-    used = dataclasses.replace(dataset, train=train, pairs={**dataset.pairs, "train": pairs})
-    return used, {reason: count for reason, count in left_out.items() if count}
-
-
-def _labelled(files: ImageFiles, organs: set[int]) -> Collection[int]:
-    return organs if files.labelling is None else files.labelling.labelled
-
-
-def _check_modalities(dataset: Learn2RegDataset) -> None:
-    """Each modality has a stem of its own, so an image in the wrong role would go through the wrong one."""
-    expected = (dataset.fixed_modality, dataset.moving_modality)
-    for pair in [*dataset.pairs["train"], *dataset.pairs["val"]]:
-        if (pair.fixed.modality, pair.moving.modality) != expected:
-            raise UserError(
-                f"{dataset.description}: the pair of {pair.fixed.image.name} and {pair.moving.image.name} is not "
-                f"{expected[0]} and {expected[1]}, as registration_direction says"
-            )

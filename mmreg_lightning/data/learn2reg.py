@@ -7,14 +7,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmreg_lightning.data.labelling import DeclaredLabels
+from mmreg_lightning.data.listed_files import image_files, listed_image
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError, positive_int
 
 log = logging.getLogger(__name__)
-_NIFTI = (".nii.gz", ".nii")
 _PAIRS = {"train": "training_paired_images", "val": "registration_val", "test": "registration_test"}
 _IMAGES = ("training", "training_unpaired_images")
 Files = Pair[ImageFiles]
@@ -203,24 +203,19 @@ class Learn2RegDataset:
                     )
 
 
-class _Listed(NamedTuple):
-    """An image as the description lists it; ``labelled`` is None where the entry does not say."""
-
-    image: Path
-    labelled: Sequence[str] | None
-
-
 def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDataset:
     modalities = {int(number): str(name) for number, name in content["modality"].items()}
     fixed, moving = _direction(path, content, modalities)
     labels = DeclaredLabels.read(path, content.get("labels", {}), modalities, fixed)
     pairs = {
-        split: [Pair(_listed(root, pair["fixed"]), _listed(root, pair["moving"])) for pair in content.get(key, [])]
+        split: [
+            Pair(listed_image(root, pair["fixed"]), listed_image(root, pair["moving"])) for pair in content.get(key, [])
+        ]
         for split, key in _PAIRS.items()
     }
-    alone = [_listed(root, entry) for key in _IMAGES for entry in _entries(content.get(key, []))]
+    alone = [listed_image(root, entry) for key in _IMAGES for entry in _entries(content.get(key, []))]
     everything = [*(image for own in pairs.values() for pair in own for image in pair), *alone]
-    records = _records(root, everything, modalities, labels)
+    records = image_files(root, everything, modalities, labels)
     listed = {split: [pair.map(lambda one: records[one.image]) for pair in own] for split, own in pairs.items()}
     validation, test = _subjects(listed["val"]), _subjects(listed["test"])
     if validation & test:
@@ -241,64 +236,6 @@ def _read(root: Path, path: Path, content: Mapping[str, Any]) -> Learn2RegDatase
         pairs=listed,
         held_out=[files for files in images if files.subject in held_out],
     )
-
-
-def _listed(root: Path, entry: Any) -> _Listed:
-    """Of a path, or of ``{"image": path, "labelled": [names]}``."""
-    if not isinstance(entry, Mapping):
-        return _Listed(root / entry, None)
-    labelled = entry.get("labelled")
-    if labelled is not None and (isinstance(labelled, str) or not isinstance(labelled, Sequence)):
-        raise UserError(f"{root / entry['image']}: labelled={labelled!r} must be a list of organ names")
-    return _Listed(root / entry["image"], labelled)
-
-
-def _records(
-    root: Path, listed: Sequence[_Listed], modalities: Mapping[int, str], labels: DeclaredLabels
-) -> dict[Path, ImageFiles]:
-    """The files of every listed image."""
-    stems = {one.image: _stem(one.image, modalities) for one in listed}
-    shared = len({stem.rsplit("_", 2)[0] for stem in stems.values()}) == 1
-    labelled: dict[Path, Sequence[str] | None] = {}
-    for one in listed:
-        known = labelled.get(one.image)
-        if None not in (known, one.labelled) and sorted(known or ()) != sorted(one.labelled or ()):
-            raise UserError(f"{one.image}: is listed twice, with labelled={known} and labelled={one.labelled}")
-        labelled[one.image] = one.labelled if known is None else known
-    records = {}
-    for image, stem in stems.items():
-        subject, _, number = stem.rpartition("_")
-        modality = modalities[int(number)]
-        records[image] = ImageFiles(
-            subject=subject.rpartition("_")[2] if shared else subject,
-            modality=modality,
-            image=image,
-            labels=_beside(root, image, stem, "labels", _NIFTI),
-            mask=_beside(root, image, stem, "masks", _NIFTI),
-            landmarks=_beside(root, image, stem, "landmarks", (".csv",)),
-            labelling=labels.of(modality, image, labelled[image]),
-        )
-    return records
-
-
-def _stem(image: Path, modalities: Mapping[int, str]) -> str:
-    """The image's name without its suffix, checked."""
-    stem = image.name.removesuffix(".nii.gz").removesuffix(".nii")
-    parts = stem.rsplit("_", 2)
-    if len(parts) != 3 or not parts[2].isdecimal() or int(parts[2]) not in modalities:
-        raise UserError(
-            f"{image}: a file name must end in _SUBJECT_MODALITY.nii.gz, modality one of {sorted(modalities)}"
-        )
-    if not image.is_file():
-        raise UserError(f"{image}: listed in the data set's description, but there is no such file")
-    return stem
-
-
-def _beside(root: Path, image: Path, stem: str, kind: str, suffixes: Sequence[str]) -> Path | None:
-    """What belongs to an image; test images lie in imagesTs/, with labelsTs/ and so on beside it."""
-    folder = root / f"{kind}{image.parent.name.removeprefix('images')}"
-    candidates = [folder / f"{stem}{suffix}" for suffix in suffixes]
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _direction(path: Path, content: Mapping[str, Any], modalities: Mapping[int, str]) -> tuple[str, str]:

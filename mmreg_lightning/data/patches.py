@@ -34,8 +34,10 @@ class PairedPatches(Dataset[dict[str, Tensor | str]]):
     Every run of as many items as there are fixed images (or listed pairs) shows each of these once, in random order.
 
     Images of a pair are placed centre on centre: Learn2Reg's images of a data set share one grid, so this is how a
-    registration finds them. A patch covers the same voxels of both. Its centre lies on an organ that is drawn first,
-    so that small organs are seen as often as large ones.
+    registration finds them. A patch covers the same voxels of both. Its centre lies on an organ of the fixed image,
+    which is drawn first, so that small organs are seen as often as large ones. That it is the fixed one's is our
+    choice: the descent moves the fixed grid, and an organ of the moving image lies about there, too. One that is
+    labelled in moving images alone is seen as often as it lies near the others.
 
     Args:
         dataset: the data set; only its training images are used.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmreg_lightning.descent.losses import mean_cosine
 from mmreg_lightning.descent.step import DescentStep
+from mmreg_lightning.descent.unrolled import Weights, unrolled_descent
 from mmreg_lightning.functional.resize import carried_displacement, pyramid
 
 
@@ -21,6 +22,7 @@ def descent_agreement(
     moving_targets: Tensor,
     levels: Sequence[int],
     steps: int = 3,
+    weights: Weights | None = None,
 ) -> float:
     """Mean cosine between the features' step and the target step, over the first steps at each pyramid level.
 
@@ -33,13 +35,15 @@ def descent_agreement(
         fixed_targets, moving_targets: (B, L, I, J, K) target maps on the same grid.
         levels: pooling factors, coarse to fine.
         steps: number of steps at each level.
+        weights: of fixed and moving maps, on their grid; None is 1 everywhere. What has no weight leads nowhere and is
+            not judged.
     """
     cosines = []
     displacement: Tensor | None = None
-    for f, m, f_targets, m_targets in pyramid((fixed, moving, fixed_targets, moving_targets), levels):
+    for f, m, *level in pyramid((fixed, moving, fixed_targets, moving_targets, *(weights or ())), levels):
         displacement = carried_displacement(displacement, f)
-        for _ in range(steps):
-            update = step.update(f, m, displacement)
-            cosines.append(float(mean_cosine(update, step.update(f_targets, m_targets, displacement))))
-            displacement = step.advance(displacement, update)
+        trust = None if weights is None else (level[2], level[3])
+        for taken in unrolled_descent(step, f, m, level[0], level[1], displacement, steps, trust):
+            cosines.append(float(mean_cosine(taken.update, taken.target)))
+            displacement = taken.displacement
     return sum(cosines) / len(cosines)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmreg_lightning.errors import UserError
+from mmreg_lightning.errors import UserError, positive_int
 from mmreg_lightning.functional.labels import organ_indicators
 
 
@@ -20,7 +20,8 @@ class LabelFeatures(torch.nn.Module):
         sigma: of the Gaussian, in feature voxels.
 
     Raises:
-        UserError: ``ids`` is None: the configuration leaves them open, and nobody has filled them in.
+        UserError: ``ids`` is None: the configuration leaves them open, and nobody has filled them in; or
+            the stride is no whole number of 1 or more.
     """
 
     sees = "labels"
@@ -31,7 +32,7 @@ class LabelFeatures(torch.nn.Module):
             raise UserError("features.labels.ids=null: must list the label ids of the organs")
         self.ids = list(ids)
         self.channels = len(self.ids)
-        self.stride = stride
+        self.stride = positive_int("features.stride", stride)
         self.sigma = sigma
 
     def forward(self, labels: Tensor, modality: str) -> Tensor:

@@ -13,7 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmreg_lightning.config import CONF_DIR, check_keys, instantiate
+from mmreg_lightning.config import CONF_DIR, check_keys, check_targets, instantiate
 from mmreg_lightning.errors import UserError, check_spacing
 from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
 from mmreg_lightning.features.protocol import FeatureExtractor
@@ -133,7 +133,7 @@ def family_of_config(name: str, config: Mapping[str, Any] | None = None, **value
 
     Raises:
         UserError: there is no such configuration, it cannot be read, one of ``FAMILY_KEYS`` has a value that cannot be
-            used, or its extractor cannot be built.
+            used, or its extractor cannot be imported, does not know an argument or refuses it.
     """
     config = {**(read_family_config(name) if config is None else config), **values}
     own = {key: config.pop(key) for key in FAMILY_KEYS if key in config}
@@ -146,7 +146,12 @@ def family_of_config(name: str, config: Mapping[str, Any] | None = None, **value
     if empty:
         raise UserError(f"features.{name}.{empty[0]}: must be given")
     given = {key: value for key, value in own.items() if value is not None}
-    return FeatureFamily(Path(name).stem, config, instantiate(config), **given)
+    try:
+        check_targets(OmegaConf.create({"features": config}))
+        extractor = instantiate(config)
+    except UserError as error:
+        raise UserError(f"features={name}: {error}") from error
+    return FeatureFamily(Path(name).stem, config, extractor, **given)
 
 
 def read_family_config(name: str) -> dict[str, Any]:

@@ -10,16 +10,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from mmreg_lightning.errors import UserError, positive_int
 from mmreg_lightning.features.checkpoint import load_weights
 from mmreg_lightning.training.identity import differences
-from mmreg_lightning.training.module import DescentModule
 
 CONFIGURATION = "mmreg_configuration"
 """Key of a checkpoint: resolved configuration and checksum of the data of the training."""
-_UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, RuntimeError, KeyError, TypeError, ValueError)
+UNREADABLE = (pickle.UnpicklingError, EOFError, OSError, RuntimeError, KeyError, TypeError, ValueError)
 _NAMED = 3
 """So many differences are told."""
 
@@ -107,9 +105,14 @@ def is_last_batch(trainer: pl.Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
+def last_path(trainer: pl.Trainer, folder: str | Path | None) -> Path:
+    """Where last.ckpt lies; None is the trainer's own folder."""
+    return Path(folder or trainer.default_root_dir) / f"last{ModelCheckpoint.FILE_EXTENSION}"
+
+
 def write_last(trainer: pl.Trainer, folder: str | Path | None) -> Path:
     """Write last.ckpt, which a training goes on from exactly."""
-    path = Path(folder or trainer.default_root_dir) / f"last{ModelCheckpoint.FILE_EXTENSION}"
+    path = last_path(trainer, folder)
     trainer.save_checkpoint(path, weights_only=False)
     return path
 
@@ -126,7 +129,7 @@ def steps_done(path: str | Path) -> int:
     """Steps of the optimiser that a checkpoint has done; -1 where it cannot be read."""
     try:
         return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
-    except _UNREADABLE:
+    except UNREADABLE:
         return -1
 
 
@@ -172,82 +175,13 @@ def _stored(path: str) -> dict[str, Any] | None:
     """What ``StoredConfiguration`` wrote; None where there is nothing, or nothing that can be read."""
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True).get(CONFIGURATION)
-    except (*_UNREADABLE, AttributeError):
+    except (*UNREADABLE, AttributeError):
         return None  # ``check_checkpoint`` says why
     return stored if isinstance(stored, dict) else None
 
 
 def _root(settings: Mapping[str, Any]) -> str:
     return f"data.root={settings['data'].get('root')}"
-
-
-def initialise(path: str, module: DescentModule) -> str:
-    """Give a new module the weights of a checkpoint, as far as they fit.
-
-    Channels of the output that stand for an organ are found by its name, the others by their order.
-
-    Args:
-        path: of a checkpoint of mmreg-train.
-        module: as it begins.
-
-    Returns:
-        What was taken and what begins afresh, in one sentence.
-
-    Raises:
-        UserError: there is no such file, it is no checkpoint, or nothing of it fits.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"init_from={path}: there is no such file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        old: dict[str, Tensor] = dict(checkpoint["state_dict"])
-        organs = [str(name) for name in dict(checkpoint["hyper_parameters"]["label_names"]).values()]
-        channels = int(checkpoint["hyper_parameters"]["features"]["channels"])
-        finite = all(bool(torch.isfinite(value).all()) for value in old.values())
-    except _UNREADABLE as error:
-        raise UserError(f"init_from={path}: damaged, or no checkpoint of mmreg-train") from error
-    if not finite:
-        raise UserError(f"init_from={path}: its weights are not finite numbers")
-    own = module.state_dict()
-    rows, fresh = _channel_rows(organs, channels, list(module.label_names.values()), module.features.channels)
-    output = _output_names(own, module.features.channels)
-    missing = []
-    for name, value in own.items():
-        if name in output and name in old and old[name].shape[1:] == value.shape[1:] and len(old[name]) == channels:
-            for new_row, old_row in rows.items():
-                value[new_row] = old[name][old_row]
-        elif name in old and old[name].shape == value.shape:
-            value.copy_(old[name])
-        else:
-            missing.append(name)
-    if len(missing) == len(own):
-        raise UserError(f"init_from={path}: none of its weights fits the features of this configuration")
-    module.load_state_dict(own)
-    unused = [name for name in old if name not in own]
-    parts = [f"begins afresh: {_some(missing)}"] if missing else []
-    if fresh and not output & set(missing):
-        parts.append(f"output channels that begin afresh: {_some(fresh)}")
-    if unused:
-        parts.append(f"not used: {_some(unused)}")
-    return f"init_from={path}: weights taken" + "".join(f"; {part}" for part in parts)
-
-
-def _channel_rows(old: list[str], old_count: int, new: list[str], count: int) -> tuple[dict[int, int], list[str]]:
-    """Output channel -> that of the checkpoint; and those that have none, by organ or as "class N"."""
-    rows = {index: old.index(name) for index, name in enumerate(new) if name in old}
-    rows |= dict(zip(range(len(new), count), range(len(old), old_count), strict=False))
-    return rows, [new[row] if row < len(new) else f"class {row + 1}" for row in range(count) if row not in rows]
-
-
-def _output_names(state: Mapping[str, Tensor], channels: int) -> set[str]:
-    """Weight and bias of the layer that makes the output: the network's last one of so many channels."""
-    last = [name.rpartition(".")[0] for name, value in state.items() if value.ndim == 5 and len(value) == channels]
-    return {name for name in state if last and name.rpartition(".")[0] == last[-1]}
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int | None) -> None:
@@ -268,7 +202,7 @@ def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int |
     except UserError as error:
         other = "; repeat the overrides of the first run where they were others (its config.yaml holds them)"
         raise UserError(f"ckpt_path={path}: {error}{other if 'do not fit' in str(error) else ''}") from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UserError(f"ckpt_path={path}: damaged, or no checkpoint of mmreg-train") from error
     if isinstance(max_steps, int) and 0 < max_steps <= done:
         raise UserError(
@@ -293,7 +227,13 @@ def save_last_steps(trainer: pl.Trainer, module: pl.LightningModule, data: pl.Li
     last = Path(keeper.dirpath) / f"last{keeper.FILE_EXTENSION}"
     if steps_done(last) >= trainer.global_step and keeper.best_model_path:
         return
-    trainer.validate(module, datamodule=data, verbose=False)
+    # It counts as one at the end of the epoch under way: Lightning has counted that one and its last step already.
+    epochs, steps = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop
+    epochs.completed, steps._batches_that_stepped = epochs.completed - 1, steps._batches_that_stepped - 1
+    try:
+        trainer.validate(module, datamodule=data, verbose=False)
+    finally:
+        epochs.completed, steps._batches_that_stepped = epochs.completed + 1, steps._batches_that_stepped + 1
     score = trainer.callback_metrics[keeper.monitor].detach().cpu()
     best = keeper.best_model_score
     if best is None or (score > best if keeper.mode == "max" else score < best):

@@ -199,7 +199,8 @@ class DescentModule(pl.LightningModule):
         )
         with torch.autocast(self.device.type, enabled=False):
             targets = paired_targets(self.targets, fixed_labels, moving_labels, self.label_ids, self.features.stride)
-            cosine = descent_agreement(self.step, f, m, *targets, self.levels)
+            weights = _weights(batch, self.features.stride)
+            cosine = descent_agreement(self.step, f, m, *targets, self.levels, weights=weights)
         jacobian = jacobian_statistics(displacement)
         organs = registered_dice(fixed_labels, moving_labels, displacement, self.label_ids)
         values = {
@@ -263,8 +264,11 @@ def learning_rate_share(progress: float, rise: float = 0.05) -> float:
 
 
 def _weights(batch: Mapping[str, Tensor], stride: int) -> Weights | None:
-    """Where the labels of both images say something, on the feature grid; None where they do everywhere."""
+    """Where labels say something and masks are set, of each image on the feature grid; None is everywhere in both."""
     known = [(batch[f"{role}_labels"] != IGNORED).float() for role in ("fixed", "moving")]
+    for index, name in enumerate(("inside", "moving_inside")):  # of a validation pair
+        if name in batch:
+            known[index] = known[index] * batch[name]
     if all(bool(x.all()) for x in known):
         return None
     return pool(known[0], stride), pool(known[1], stride)

@@ -7,7 +7,6 @@ import math
 import shlex
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -22,38 +21,31 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.files import ensure_output_dir, folder_lock
+from mmreg_lightning.files import ensure_output_dir, folder_lock, write_text
 from mmreg_lightning.runtime import resolve_precision
 from mmreg_lightning.training.checkpoints import (
     StoredConfiguration,
     check_checkpoint,
     check_configuration,
-    initialise,
     resumed_from,
     save_last_steps,
-    steps_done,
 )
 from mmreg_lightning.training.checks import check_accelerator
 from mmreg_lightning.training.guards import CheckpointFiles, DivergenceGuard
+from mmreg_lightning.training.initial_weights import initialise
 from mmreg_lightning.training.module import DescentModule
+from mmreg_lightning.training.refusal import as_it_was
 from mmreg_lightning.training.schema import read_training
-from mmreg_lightning.training.stopping import GracefulStop, terminable
+from mmreg_lightning.training.stopping import GracefulStop
 from mmreg_lightning.training.sweep.record import (
-    FAILURE,
     RunIdentity,
     RunRecord,
-    alone,
-    claim_folder,
-    failures,
     identify,
     is_first_process,
-    note_asked,
-    read_record,
-    write_failure,
     write_identity,
     write_record,
 )
-from mmreg_lightning.training.tracking.description import OrganTable, describe, describe_data, summarise
+from mmreg_lightning.training.tracking.description import DataSummary, OrganTable, describe, summarise
 from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
 from mmreg_lightning.training.tracking.tracked_run import identified, tracking
 
@@ -67,31 +59,12 @@ _NO_NEWS = (
 )
 
 
-def run_job(config: DictConfig) -> float | None:
-    """The training of a Hydra job.
-
-    Args:
-        config: conf/train.yaml, composed.
-
-    Returns:
-        In a multirun what a sweeper that searches is told, see ``objective``; else None.
-
-    Raises:
-        UserError: see ``train``; of a multirun only what is wrong with the configuration's keys.
-    """
-    with terminable():
-        if sweep_folder() is None:
-            train(config)
-            return None
-        return objective(config, train_in_sweep(config))
-
-
 def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, float]:
     """Run one training as ``config`` (conf/train.yaml) says.
 
     Args:
         config: composed.
-        identity: of the training, where its folder notes it already.
+        identity: of the training, where its folder notes it already and is locked.
 
     Returns:
         The last validation's metrics.
@@ -100,12 +73,17 @@ def train(config: DictConfig, identity: RunIdentity | None = None) -> dict[str, 
         UserError: the configuration or the data set cannot be used, or another training uses the folder.
     """
     settings = read_training(config)
-    # The other processes of one training use the folder of the first.
-    with folder_lock(settings["output_dir"]) if is_first_process() else nullcontext():
-        return _train(config, settings, identity)
+    guard = DivergenceGuard()
+    if not is_first_process():  # the others use the folder of the first
+        return _train(config, settings, identity, guard)
+    out = settings["output_dir"]
+    with nullcontext() if identity is not None else folder_lock(out), as_it_was(Path(out), lambda: guard.has_begun):
+        return _train(config, settings, identity, guard)
 
 
-def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity | None) -> dict[str, float]:
+def _train(
+    config: DictConfig, settings: dict[str, Any], identity: RunIdentity | None, guard: DivergenceGuard
+) -> dict[str, float]:
     """``train``, in a folder of its own."""
     started = time.monotonic()
     logging.captureWarnings(True)  # into the run's log: stderr is for the one line of an error
@@ -140,7 +118,7 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     if note and is_first_process():
         print(note)
     callbacks: list[pl.Callback] = [
-        DivergenceGuard(),
+        guard,
         GracefulStop(),
         StoredConfiguration(learned, identity.data, learning_rate),
     ]
@@ -149,19 +127,22 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     loggers = [
         instantiate(identified(logger, out, None if sweep is None else sweep.name, overrides()))
         for logger in settings["logger"].values()
+        if logger is not None
     ]
-    OmegaConf.save(config, out / "config.yaml", resolve=True)
+    write_text(out / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     with tracking(loggers) as runs:
-        if runs:
-            callbacks.append(OrganTable())
+        callbacks += [DataSummary(runs, data), *([OrganTable()] if runs else [])]
         trainer = instantiate(chosen, callbacks=callbacks, logger=loggers, default_root_dir=str(out))
         trainer.strategy.checkpoint_io = CheckpointFiles()
+        # As often as asked for, but within each epoch and before the end: Lightning would log nothing of short ones.
+        last = trainer.max_steps if trainer.max_steps > 0 else math.inf
+        often = min(trainer.log_every_n_steps, last, data.batches_per_epoch(trainer.world_size))
+        trainer.log_every_n_steps = int(often)
         for logger in loggers:
             logger.log_hyperparams(learned)
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
             use_data_set(run, data.dataset)
-        describe_data(runs, data)
         threads = torch.get_num_threads()
         # Threads wait for each other: one that shares its processor with a loading process holds up all.
         torch.set_num_threads(max(1, threads - data.num_workers))
@@ -193,48 +174,6 @@ def _train(config: DictConfig, settings: dict[str, Any], identity: RunIdentity |
     return metrics
 
 
-def train_in_sweep(config: DictConfig) -> dict[str, float]:
-    """``train`` as one run of a multirun.
-
-    A run that has finished, in whatever folder of the sweep, is not done again; one that was killed goes on from its
-    last checkpoint; one that fails is noted in its folder, and the next one is begun, except with
-    ``sweep.fail_fast=true``. A folder that holds another training, or one of other data, is left alone.
-
-    Returns:
-        The last validation's metrics; none of a run that failed.
-    """
-    settings = read_training(config)
-    sweep = sweep_folder()
-    assert sweep is not None, "run_job asks first"
-    if settings["sweep"]["fail_fast"] and (failed := failures(sweep)):
-        print(f"not begun: {settings['output_dir']}, because {failed[0]} failed (sweep.fail_fast=true)")
-        return {}
-    identity = identify(settings, overrides())
-    note_asked(sweep, identity)
-    out = claim_folder(sweep, Path(settings["output_dir"]), identity)
-    config.output_dir = str(out)
-    with alone(out) if is_first_process() else nullcontext():  # the others share its training
-        known = read_record(out)
-        if known is not None and known.fingerprint == identity.fingerprint and not (out / FAILURE).is_file():
-            print(f"finished before: {out}")
-            return dict(known.metrics)
-        last = out / "last.ckpt"
-        if last.is_file() and 0 < (settings["trainer"].get("max_steps") or -1) <= steps_done(last):
-            print(f"{out} was stopped after its last step, before its results were written: it begins anew")
-            last.unlink()
-        if last.is_file():
-            config.ckpt_path = str(last)
-        try:
-            return train(config, identity)
-        except UserError as error:
-            write_failure(out, str(error), sweep)
-            print(f"failed: {out}: {error}", file=sys.stderr)
-        except Exception as error:
-            write_failure(out, f"{traceback.format_exc()}\n{type(error).__name__}: {error}", sweep)
-            print(f"failed: {out}: {type(error).__name__}, see {out / FAILURE}", file=sys.stderr)
-    return {}
-
-
 def _begin(settings: Mapping[str, Any], ckpt_path: str | None, module: DescentModule) -> str:
     """Take the weights of ``init_from``, where no training is resumed; what there is to tell."""
     if ckpt_path is None:
@@ -257,26 +196,6 @@ def sweep_folder() -> Path | None:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     return Path(HydraConfig.get().sweep.dir)
-
-
-def objective(config: DictConfig, metrics: dict[str, float]) -> float | None:
-    """What a sweeper that searches is told about a training: the metric that ``objective`` names.
-
-    Args:
-        config: of the training.
-        metrics: of its last validation; none of one that failed.
-
-    Returns:
-        None where there is no number to compare.
-
-    Raises:
-        UserError: the training has no such metric.
-    """
-    name = config.objective
-    if metrics and name not in metrics:
-        raise UserError(f"objective={name}: not among the metrics of a training, {', '.join(sorted(metrics))}")
-    value = metrics.get(name, math.nan)
-    return None if math.isnan(value) else value
 
 
 def doubts(metrics: Mapping[str, float]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from mmreg_lightning.training.checkpoints import is_last_batch, step_is_done, write_last
+from mmreg_lightning.training.checkpoints import is_last_batch, last_path, step_is_done, steps_done, write_last
 
+_ECHO = 2.0
+"""Seconds within which a signal is the same one again: a terminal's reaches a process that it is also passed on to."""
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
@@ -41,11 +44,13 @@ def terminable() -> Iterator[None]:
 class GracefulStop(pl.Callback):
     """Ends the training when a step is complete after the first Ctrl-C or SIGTERM, and at once after the second.
 
-    One that comes at the end of an epoch waits for the validation, which belongs to it, and for the next step.
+    One that comes in the last step of an epoch waits for the epoch's validation, because Lightning would not make up
+    for it when the training goes on, and where the epoch has none for the next step. A line says so.
     """
 
     def __init__(self) -> None:
         self.signal = 0  # the one that came
+        self._when = 0.0
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -54,9 +59,21 @@ class GracefulStop(pl.Callback):
             self._before = {number: signal.signal(number, self._note) for number in _NAMES}
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any) -> None:
-        """Called by Lightning. After the last batch of an epoch its validation and another step come first."""
-        if self._is_wanted(trainer) and step_is_done(trainer) and not is_last_batch(trainer):
+        """Called by Lightning."""
+        if not self._is_wanted(trainer) or not step_is_done(trainer):
+            return
+        if not is_last_batch(trainer):
             self._stop(trainer, write_last(trainer, None))
+        elif trainer.is_global_zero:
+            name = _NAMES[signal.Signals(self.signal or signal.SIGTERM)]
+            print(f"{name} in the last step of an epoch: what belongs to it comes first, a second signal ends without")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning, after the validation and its last.ckpt."""
+        # What would be written here is not gone on from exactly.
+        last = last_path(trainer, None)
+        if self._is_wanted(trainer) and steps_done(last) == trainer.global_step:
+            self._stop(trainer, last)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning."""
@@ -67,10 +84,12 @@ class GracefulStop(pl.Callback):
         self._restore()
 
     def _note(self, number: int, frame: Any) -> None:
+        if self.signal == number and time.monotonic() - self._when < _ECHO:
+            return
         if self.signal:
             self._restore()
             raise _end(number)
-        self.signal = number
+        self.signal, self._when = number, time.monotonic()
 
     def _is_wanted(self, trainer: pl.Trainer) -> bool:
         if 0 < trainer.max_steps <= trainer.global_step:

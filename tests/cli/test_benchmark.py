@@ -26,8 +26,8 @@ QUICK = (
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        (["foo=1"], "'foo'"),
-        (["experiment=nothing"], "'experiment/nothing'"),
+        (["foo=1"], "foo: there is no such setting"),
+        (["experiment=nothing"], "experiment=nothing: there is no such choice, known are "),
         (["seed=${nowhere}"], "nowhere"),
         ([], "checkpoint=null: features.learned needs one"),
     ],

@@ -148,10 +148,11 @@ def same(first: Path, second: Path) -> bool:
     [
         (signal.SIGINT, 130, 5, 6, []),
         (signal.SIGTERM, 143, 5, 6, ["data.num_workers=1"]),
-        (signal.SIGTERM, 143, 3, 5, []),  # in the last step of an epoch
+        (signal.SIGTERM, 143, 3, 4, []),  # in the last step of an epoch
+        (signal.SIGTERM, 143, 3, 5, ["trainer.check_val_every_n_epoch=2", "data.num_workers=1"]),
         (signal.SIGTERM, 143, 4, 5, ["trainer.accumulate_grad_batches=2", "data.samples_per_epoch=6"]),
     ],
-    ids=["Ctrl-C", "SIGTERM, loading process", "end of an epoch", "accumulation"],
+    ids=["Ctrl-C", "SIGTERM, loading process", "end of an epoch", "end of an epoch without validation", "accumulation"],
 )
 def test_a_signal_leaves_a_checkpoint_that_goes_on_exactly(train, tmp_path, number, code, step, saved, more):
     train(tmp_path / "whole", *more)

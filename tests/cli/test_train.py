@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -48,8 +52,8 @@ def call(phantom, cache_dir, tmp_path, monkeypatch, capsys, hydra_logging):
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (["foo=1"], "'foo'"),
-        (["features=transformer"], "'features/transformer'"),
+        (["foo=1"], "foo: there is no such setting"),
+        (["features=transformer"], "features=transformer: there is no such choice, known are cnn"),
         (["features.norm=foo"], "features.norm='foo': must be"),
         (["features.channels=3"], "features.channels=3"),
         (["ckpt_path=nowhere.ckpt"], "ckpt_path=nowhere.ckpt: there is no such file"),
@@ -96,6 +100,43 @@ def test_says_at_its_start_what_it_learns_from(call):
     assert "data set PhantomMRCT\n  train 3 MR of 3 subjects, 3 CT of 3 subjects; paired across subjects\n" in out
     assert "  labelled in every training image: liver, spleen\n" in out
     assert "  left out: 4 training images of subjects that validate or test\n" in out
+
+
+def test_an_empty_label_map_is_refused_before_it_is_counted_as_labelled(call, phantom, tmp_path):
+    root = shutil.copytree(phantom, tmp_path / "phantom")
+    path = root / "labelsTr" / "PhantomMRCT_0002_0001.nii.gz"
+    labels = nib.load(path)
+    nib.save(nib.Nifti1Image(np.zeros(labels.shape, np.uint8), labels.affine), path)
+    code, out, err = call("trainer.max_steps=1", data_root=root)
+    assert code == 2 and "0002_0001.nii.gz: shows none of the organs to learn" in err
+    assert "labelled in" not in out and not (tmp_path / "out").exists()
+
+
+def test_a_log_of_its_own_choice(call, tmp_path):
+    code, _, err = call("trainer.max_steps=1", "data.samples_per_epoch=1", "logger.csv=null")
+    assert code == 0 and "Traceback" not in err
+    assert (tmp_path / "out" / "last.ckpt").is_file() and not (tmp_path / "out" / "metrics.csv").exists()
+
+
+def test_a_short_training_logs_its_steps_and_counts_its_epochs(call, tmp_path):
+    """Two steps an epoch and five in all: the third validation is that of the epoch in which the training ends."""
+    assert call("trainer.max_steps=5", "data.samples_per_epoch=2", "callbacks.pictures=null")[0] == 0
+    with open(tmp_path / "out" / "metrics.csv", encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream)]
+    validated = [(int(row["epoch"]), int(row["step"])) for row in rows if row["val/dice"]]
+    assert validated == [(0, 1), (1, 3), (2, 4)]
+    trained = [(int(row["epoch"]), int(row["step"])) for row in rows if row["train/loss"]]
+    assert trained == [(0, 1), (1, 3)]
+    assert "log_every_n_steps" not in (tmp_path / "out" / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_features_that_make_pairs_worse_are_warned_of(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmreg_lightning.training.module.mean_dice", lambda organs: 0.01)
+    code, _, err = call("trainer.max_steps=1", "data.samples_per_epoch=1")
+    (line,) = [line for line in err.splitlines() if line.startswith("warning: the last validation's Dice is 0.010 ")]
+    assert code == 0
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["warnings"] == [line.removeprefix("warning: ")]
 
 
 def test_interrupt_is_code_130(call, monkeypatch):
@@ -180,12 +221,19 @@ def test_a_slip_ends_a_multirun_before_anything_is_trained(call, tmp_path):
 @pytest.mark.slow
 def test_a_training_of_a_multirun_that_diverges_is_noted(call, tmp_path):
     sweep = tmp_path / "sweep"
-    options = ["optimizer.lr=1e30,0.001", "data.samples_per_epoch=3", "trainer.max_steps=3", f"hydra.sweep.dir={sweep}"]
+    options = [
+        "optimizer.lr=1e30,1e6,0.001",
+        "data.samples_per_epoch=3",
+        "trainer.max_steps=3",
+        f"hydra.sweep.dir={sweep}",
+    ]
     _, out, err = call("-m", *options)
-    (failed,) = sweep.glob("*/failure.txt")
+    failed = list(sweep.glob("*/failure.txt"))
     (finished,) = sweep.glob("*/result.json")
-    assert failed.parent != finished.parent and "Traceback" not in err
-    assert failed.read_text().startswith("step ") and "so the training stops" in failed.read_text()
+    assert len(failed) == 2 and finished.parent not in [path.parent for path in failed] and "Traceback" not in err
+    for path in failed:
+        assert path.read_text().startswith("step ") and "so the training stops" in path.read_text()
+    assert out.count(": failed, step ") == 2
 
 
 def shell(arguments, cwd):

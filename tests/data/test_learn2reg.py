@@ -217,11 +217,11 @@ def test_one_number_at_two_sites_is_two_subjects(folder):
             path.touch()
         return dict(zip(("fixed", "moving"), (f"imagesTr/{path.name}" for path in paths), strict=True))
 
-    folder.content["training_paired_images"] = [pair("A", "003"), pair("B", "004")]
+    folder.content["training_paired_images"] = [pair("A", "003"), pair("B", "004"), pair("C", "003")]
     folder.content["registration_val"] = [pair("B", "003")]
     folder.content["registration_test"] = []
     dataset = folder.read()
-    assert {r.subject for r in dataset.train} == {"SiteA_003", "SiteB_004"}
+    assert {r.subject for r in dataset.train} == {"SiteA_003", "SiteB_004", "SiteC_003"}
     assert dataset.pairs["val"][0].name == "SiteB_003_to_SiteB_003"
 
 

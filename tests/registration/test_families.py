@@ -153,3 +153,52 @@ def test_a_file_that_cannot_be_read_is_one_sentence(text: str, expected: str, tm
     with pytest.raises(UserError, match=f"^features={path}: {expected}") as error:
         read_family_config(str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of a user's with an extractor, on the path."""
+    (tmp_path / "their_package.py").write_text(
+        "class Edges:\n    stride, channels = 1, 1\n\n    def __init__(self, width: int = 8) -> None:\n"
+        "        if width < 1:\n            raise ValueError('width must be positive')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "_target_: no_package.Edges",
+            "features._target_=no_package.Edges: cannot be imported, ModuleNotFoundError: No module named 'no_package'",
+        ),
+        (
+            "_target_: their_package.Edge",
+            "features._target_=their_package.Edge: cannot be imported, AttributeError: module 'their_package' has no "
+            "attribute 'Edge'",
+        ),
+        (
+            "_target_: their_package.Edges\nwidht: 8",
+            "features.widht: there is no such setting, did you mean features.width?",
+        ),
+        (
+            "_target_: their_package.Edges\nwidth: 0",
+            "Error in call to target 'their_package.Edges': ValueError: width must be positive",
+        ),
+        (
+            "_target_: mmreg_lightning.features.mind.MindFeatures\nradius: two",
+            "features.radius=two: must be a whole number, 0 or more",
+        ),
+        (f"_target_: {INTENSITY}\nstride: 0", "features.stride=0: must be a whole number, 1 or more"),
+    ],
+)
+def test_an_extractor_that_cannot_be_built_is_named_with_its_file(
+    text: str, expected: str, tmp_path: Path, package: None
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(UserError) as error:
+        family_of_config(str(path))
+    assert str(error.value) == f"features={path}: {expected}"
+    path.write_text("_target_: their_package.Edges\nwidth: 1\n")
+    assert family_of_config(str(path)).name == "my"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -108,12 +109,47 @@ def test_a_validation_that_is_not_finite(fit, out, monkeypatch, when, step):
         assert steps(out) == {"best.ckpt": 2, "last.ckpt": 2}
 
 
-def test_a_learning_rate_far_too_large(fit, out):
-    with pytest.raises(UserError, match=r"^step \d+: .* so the training stops; .* smaller optimizer.lr"):
-        fit("optimizer.lr=1e6", "trainer.max_steps=60")
+@pytest.mark.parametrize("loss", ["descent", "mse"])
+@pytest.mark.parametrize("training", ["warmup", "paper"])
+@pytest.mark.parametrize("rate", ["1e6", "1e3", "30"])
+def test_a_learning_rate_far_too_large(fit, out, loss, training, rate):
+    sentence = f"^step [1-4]: the weights after the loss with {IMAGES} are .* times as large as at the start .* stops; "
+    with pytest.raises(UserError, match=sentence + ".* smaller optimizer.lr"):
+        fit(f"optimizer.lr={rate}", f"loss={loss}", f"training={training}", "trainer.max_steps=4")
     for path in out.glob("*.ckpt"):
         check_finite(torch.load(path, weights_only=True)["state_dict"])
     assert not (out / "result.json").exists()
+
+
+def test_a_training_does_not_stop_for_weights_that_grow_as_they_do(fit, out):
+    """Ten times the largest learning rate of a shipped experiment, which is not good but no divergence."""
+    fit("optimizer.lr=0.06", "trainer.max_steps=40", "data.samples_per_epoch=40", "callbacks.pictures=null")
+    checkpoint = torch.load(out / "last.ckpt", weights_only=True)
+    start = checkpoint["callbacks"]["DivergenceGuard"]["start"]
+    weights = torch.cat([value.flatten() for value in checkpoint["state_dict"].values()])
+    assert 1 < weights.square().mean().sqrt() / start < 10, "far from the 100 that stop it"
+
+
+@pytest.mark.parametrize(("long", "stops"), [(1, True), (0.1, False)])
+def test_a_long_training_may_grow_more(fit, out, monkeypatch, long, stops):
+    monkeypatch.setattr("mmreg_lightning.training.guards.MOST_GROWTH", 0.9)
+    monkeypatch.setattr("mmreg_lightning.training.guards._LONG", long)
+    with pytest.raises(UserError, match="^step 1: the weights") if stops else nullcontext():
+        fit("trainer.max_steps=1", "callbacks.pictures=null")
+
+
+def test_a_resumed_training_compares_with_its_first_start(fit, out, monkeypatch):
+    fit("trainer.max_steps=2")
+    monkeypatch.setattr("mmreg_lightning.training.guards.MOST_GROWTH", 0.9)
+    path = out / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["callbacks"]["DivergenceGuard"]["start"] *= 10
+    torch.save(checkpoint, path)
+    fit("trainer.max_steps=4", "ckpt_path=last")  # a tenth of what it compares with
+    checkpoint["callbacks"]["DivergenceGuard"]["start"] /= 20
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match=r"^step 3: the weights .*; best.ckpt and last.ckpt of before are in"):
+        fit("trainer.max_steps=4", "ckpt_path=last")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(fit, out, monkeypatch):

@@ -232,6 +232,24 @@ def test_masks_reach_the_solver(monkeypatch):
     assert seen["moving_weight"][..., :4].max() == 0 and seen["moving_weight"][..., 4:].min() == 1
 
 
+def test_the_cosine_of_a_validation_counts_what_is_within_the_masks(monkeypatch):
+    module = build()
+    logged = {}
+    monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
+    batch = {key: value[None] for key, value in pair().items()}
+
+    def cosine(**changes):
+        module.validation_step({**batch, **changes}, 0)
+        return logged["val/cosine"]
+
+    inside = batch["inside"].clone()
+    inside[..., 8:] = 0
+    plain, fixed = cosine(), cosine(inside=inside)
+    assert cosine(moving_inside=batch["inside"]) == pytest.approx(plain)
+    assert len({plain, fixed, cosine(moving_inside=inside)}) == 3
+    assert cosine(inside=0 * inside) == 0
+
+
 def test_validation_metrics(tmp_path):
     trainer, _ = fit(build(), 1, tmp_path, validate=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,21 +1,11 @@
-"""What a training refuses before it begins, and what it tells a search."""
+"""What a training refuses before it begins, and what it doubts when it ends."""
 
 from __future__ import annotations
 
 import pytest
-from omegaconf import OmegaConf
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.training.run import check_unclipped, objective, prepare_output
-
-
-def test_what_a_search_is_told():
-    config = OmegaConf.create({"objective": "val/dice"})
-    assert objective(config, {"val/dice": 0.5, "val/cosine": 0.1}) == 0.5
-    assert objective(config, {}) is None, "a training that failed"
-    assert objective(config, {"val/dice": float("nan")}) is None
-    with pytest.raises(UserError, match="objective=val/dice: not among the metrics of a training, train/loss"):
-        objective(config, {"train/loss": 0.5})
+from mmreg_lightning.training.run import check_unclipped, doubts, prepare_output
 
 
 def test_descriptors_need_recipes_that_do_not_clip():
@@ -34,3 +24,9 @@ def test_a_folder_that_holds_a_training_is_resumed_or_left_alone(tmp_path):
         assert (tmp_path / "out" / f"metrics_before_{number}.csv").read_text() == str(number)
     with pytest.raises(UserError, match="out holds a training already: name another hydra.run.dir"):
         prepare_output(str(tmp_path / "out"), None)
+
+
+def test_features_that_make_pairs_worse_are_doubted():
+    (sentence,) = doubts({"val/dice_before": 0.5, "val/dice": 0.4996})
+    assert sentence.startswith("the last validation's Dice is 0.500 after registration and 0.500 before it: these")
+    assert doubts({"val/dice_before": 0.5, "val/dice": 0.5}) == doubts({}) == []

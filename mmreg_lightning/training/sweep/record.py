@@ -8,8 +8,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -201,25 +200,6 @@ def _claim(folder: Path, identity: RunIdentity) -> bool:
             temporary.unlink()
     known = read_identity(folder)
     return known is not None and known.fingerprint == identity.fingerprint
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process trains in this folder, which notes its identity."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(folder / IDENTITY, encoding="utf-8") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that trains the same in {folder}")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks
-            pass
-        yield
 
 
 def run_id(folder: Path) -> str | None:

@@ -173,7 +173,8 @@ def _curves(points: Sequence[SweepPoint]) -> Figure:
     axes.set_xlabel("training step")
     axes.set_ylabel("mean Dice of the validation pairs")
     axes.grid(alpha=0.3)
-    figure.legend(fontsize=8, loc="outside right upper")
+    if axes.lines:  # none where the trainings kept no metrics.csv
+        figure.legend(fontsize=8, loc="outside right upper")
     return figure
 
 

@@ -52,15 +52,6 @@ def describe(run: TrackedRun, command: str) -> None:
     run.log_hyperparams({"command": command, "git": git_state(), "metrics": metrics})
 
 
-@rank_zero_only
-def describe_data(runs: Sequence[TrackedRun], data: RegistrationDataModule) -> None:
-    """Say what the training learns from: to the user, and as ``data_facts`` to the configuration of its runs."""
-    facts = data_facts(data)
-    print(facts_in_words(facts))
-    for run in runs:
-        run.log_hyperparams({"data_facts": facts})
-
-
 def summarise(run: TrackedRun, checkpoints: Callback | None) -> None:
     """Add the best value of the metric that chooses checkpoints, as ``val/dice_best``.
 
@@ -102,6 +93,29 @@ def git_state(folder: Path | None = None) -> dict[str, Any] | None:
         }
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+class DataSummary(pl.Callback):
+    """Says what the training learns from: to the user, and as ``data_facts`` to the configuration of its runs.
+
+    It does so when all images have been prepared, so that what it says of them has been looked at.
+
+    Args:
+        runs: of W&B.
+        data: of the training.
+    """
+
+    def __init__(self, runs: Sequence[TrackedRun], data: RegistrationDataModule) -> None:
+        self.runs = runs
+        self.data = data
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Called by Lightning."""
+        facts = data_facts(self.data)
+        print(facts_in_words(facts))
+        for run in self.runs:
+            run.log_hyperparams({"data_facts": facts})
 
 
 class OrganTable(pl.Callback):

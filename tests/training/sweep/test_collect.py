@@ -17,6 +17,7 @@ from mmreg_lightning.training.sweep.record import (
     write_identity,
     write_record,
 )
+from mmreg_lightning.training.sweep.report import write_sweep_report
 
 ONE = RunIdentity("1" * 64, "d" * 64, "data", ["seed=1"])
 
@@ -92,3 +93,13 @@ def test_a_sweep_of_a_version_that_noted_no_identity(tmp_path):
     folder = run(tmp_path, "a", hydra=["seed=5"])
     write_record(RunRecord("f", ["seed=5"], {"val/dice": 0.5}, [], 1.0), folder)
     assert listed(tmp_path) == {"a": ("finished", "5")}
+
+
+def test_the_report_repeats_what_a_training_warned_of(tmp_path):
+    folder = run(tmp_path, "a", ONE)
+    metrics = {"val/dice": 0.4, "val/dice_before": 0.5}
+    write_record(RunRecord(ONE.fingerprint, ONE.overrides, metrics, [], 1.0, ["this is worse"]), folder)
+    assert "Warnings: a: this is worse." in write_sweep_report(tmp_path)
+    assert "a: this is worse" in (tmp_path / "report.md").read_text()
+    run(tmp_path, "b", replace(ONE, fingerprint="2" * 64, overrides=["seed=2"]), 0.6)
+    assert write_sweep_report(tmp_path).count("worse") == 1

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from mmreg_lightning.files import folder_lock
 from mmreg_lightning.training.sweep.record import (
     IDENTITY,
     RESULT,
     RunIdentity,
-    alone,
     claim_folder,
     failures,
     fingerprint,
@@ -83,7 +83,7 @@ def test_a_training_of_a_version_that_noted_no_identity_is_left_alone(tmp_path, 
 def _claim_and_train(sweep, number, results):
     own = replace(ONE, fingerprint=str(number % 2) * 64)
     folder = claim_folder(sweep, sweep / "run", own)
-    with alone(folder):
+    with folder_lock(folder, wait=True):
         training = folder / "training"
         training.touch(exist_ok=False)  # raises where another one is at it
         for _ in range(1000):
