@@ -73,8 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
         default="none",
         metavar="KIND|FILE",
         help="before the deformation: none trusts the headers (default), moments aligns the centres of mass, rigid, "
-        "similarity and affine search by the features from both of these; or a transform file of ITK or ANTs (.tfm, "
-        ".txt, .mat, .h5), fixed to moving",
+        "similarity and affine search by the features from both of these; or a transform file of ITK, ANTs, FSL, "
+        "FreeSurfer (.lta) or MINC (.xfm), or a bare 4x4 matrix, named as in mmreg-apply --transform",
     )
     parser.add_argument(
         "--spacing",
@@ -102,10 +102,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--field-format",
         nargs="+",
-        choices=("itk", "l2r", "fsl", "torch"),
+        choices=("itk", "l2r", "fsl", "torch", "lta"),
         default=["itk"],
         dest="field_formats",
-        help="of the displacement and its inverse besides itk (ITK, ANTs, Slicer): Learn2Reg, FSL, PyTorch",
+        help="of the displacement and its inverse besides itk (ITK, ANTs, Slicer): Learn2Reg, FSL (also the "
+        "affine), PyTorch; lta writes the affine for FreeSurfer",
+    )
+    parser.add_argument(
+        "--fill",
+        type=float,
+        metavar="VALUE",
+        help="of the warped image outside of the moving one's field of view (default: the moving image's smallest)",
     )
     parser.add_argument(
         "--pairs",

@@ -1,8 +1,8 @@
 """FSL's coordinates, matrices of FLIRT and warp fields.
 
-FSL (manual of FLIRT, on the format of its matrices): coordinates are millimetres from the first voxel of a file along the
-file's axes; the first axis is reversed if the determinant of the affine is positive. Matrices and warps lead between the
-coordinates of two images and cannot be understood without both.
+FSL (manual of FLIRT, on the format of its matrices): coordinates are millimetres from the first voxel of a file along
+the file's axes; the first axis is reversed if the determinant of the affine is positive. Matrices and warps lead
+between the coordinates of two images and cannot be understood without both.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class FlirtMatrix:
 
     def world(self, reference: NativeGrid, moving: NativeGrid) -> NDArray[np.float64]:
         """4x4, world RAS mm of the reference to that of the input image; the other way round with ``inverse``."""
-        there = np.linalg.inv(self.matrix @ _world_to_fsl(moving)) @ _world_to_fsl(reference)
-        return np.linalg.inv(there) if self.inverse else there
+        back = self.matrix @ _world_to_fsl(moving)  # of the input image to FSL coordinates of the reference
+        there = np.linalg.solve(back, _world_to_fsl(reference))
+        return np.asarray(np.linalg.inv(there) if self.inverse else there, dtype=np.float64)
 
 
 def write_flirt_matrix(
@@ -87,7 +88,7 @@ def to_fsl(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArr
 
 
 def from_fsl(warp: NDArray[np.float64], fixed: NativeGrid, moving: NativeGrid) -> tuple[NDArray[np.float64], bool]:
-    """The places in the moving image that a warp of FSL leads to, (X, Y, Z, 3) world RAS mm, and whether it is absolute.
+    """Where a warp of FSL leads in the moving image, (X, Y, Z, 3) world RAS mm, and whether it is absolute.
 
     Absolute warps hold FSL coordinates of the moving image, relative ones differences. Files do not say which; FSL
     takes for absolute what varies more than its difference from the coordinates of the fixed image does.

@@ -1,8 +1,8 @@
 """Linear transforms of FreeSurfer (.lta).
 
 FreeSurfer's ``transform.h``: type 0 leads from voxels to voxels, type 1 from scanner RAS to scanner RAS mm, from the
-source (moving) to the destination (fixed) volume. The geometry of both volumes is in the file; ``c_ras`` is the place of
-voxel ``dimension / 2``.
+source (moving) to the destination (fixed) volume. The geometry of both volumes is in the file; ``cras`` is the place
+of voxel ``volume / 2``.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def read_lta(path: str | os.PathLike[str]) -> NDArray[np.float64]:
         raise UserError(f"{file} is not a transform of FreeSurfer (.lta), or is damaged") from error
     if count != 1 or kind not in (_VOXELS, _RAS):
         raise UserError(
-            f"{file} holds {count} transforms of FreeSurfer's type {kind}, it must be one of type 0 (voxels) or 1 (RAS); "
-            "lta_convert writes such"
+            f"{file} holds {count} transforms of FreeSurfer's type {kind}; it must be one of type 0 (voxels) or 1 "
+            "(RAS), as lta_convert writes"
         )
     if matrix.shape != (4, 4) or not is_invertible(matrix):
         raise UserError(f"{file} holds a transform that has no inverse")
@@ -51,7 +51,7 @@ def read_lta(path: str | os.PathLike[str]) -> NDArray[np.float64]:
         if source is None or target is None:
             raise UserError(f"{file} leads from voxels to voxels, but lacks the geometry of its volumes")
         matrix = target @ matrix @ np.linalg.inv(source)
-    return np.linalg.inv(matrix)
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def write_lta(

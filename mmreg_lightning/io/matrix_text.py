@@ -40,8 +40,8 @@ def bare_matrix(text: str) -> NDArray[np.float64] | None:
 def read_minc(file: Path, text: str) -> NDArray[np.float64]:
     """The matrix of a linear transform of MINC: 4x4, world RAS mm of its target to that of its source.
 
-    MINC's volume_io: the text ``MNI Transform File``, and for a linear transform the first three rows of the matrix that
-    takes world coordinates (RAS mm) of the source, the moving image, to those of the target.
+    MINC's volume_io: the text ``MNI Transform File``, and for a linear transform the first three rows of the matrix
+    that takes world coordinates (RAS mm) of the source, the moving image, to those of the target.
 
     Raises:
         UserError: the transform has a deformation grid or several parts, or cannot be read.

@@ -25,7 +25,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.world_transforms import FieldTransform
-from mmreg_lightning.io.fsl import INTENT_FSL_DISPLACEMENT, check_fsl_image, from_fsl
+from mmreg_lightning.io.fsl import INTENT_FSL_DISPLACEMENT, from_fsl
 from mmreg_lightning.io.images import INTENT_VECTOR, load_array
 from mmreg_lightning.io.itk_fields import itk_displacement
 from mmreg_lightning.io.l2r_fields import voxel_indices
@@ -58,7 +58,9 @@ def read_nifti_field(
     """
     array, native = load_array(file)
     header = nib.load(file).header
-    intent = int(header["intent_code"]) if isinstance(header, nib.Nifti1Header) else 0
+    if not isinstance(header, nib.Nifti1Header):
+        raise UserError(f"{file} is not a displacement field: Analyze files name no intent")
+    intent = int(header["intent_code"])
     if intent in _FSL_COEFFICIENTS:
         raise UserError(f"{file} holds coefficients of FSL (intent {intent}): fnirtfileutils writes the field of them")
     five, four = array.shape[3:] == (1, 3), array.shape[3:] == (3,)
@@ -71,11 +73,10 @@ def read_nifti_field(
     kind = kind or _told(header, intent, five, file)
     if told and kind == "itk" and _follow_places(vectors, native):
         raise UserError(
-            f"{file} names no program, and holds places rather than displacements: write spm:{file} for places in world "
-            f"RAS mm, or itk:{file} if they are displacements"
+            f"{file} names no program, and holds places rather than displacements: write spm:{file} for places in "
+            f"world RAS mm, or itk:{file} if they are displacements"
         )
     if kind == "fsl":
-        check_fsl_image(file)
         if images is None:
             raise UserError(f"{file} is a warp of FSL, which needs the images that FSL was given")
         positions, absolute = from_fsl(vectors, native, images()[1])
@@ -91,7 +92,7 @@ def read_nifti_field(
         sort = int(header["intent_p1"])
         if sort in _NIFTYREG:
             raise UserError(
-                f"{file} holds {_NIFTYREG[sort]} of NiftyReg (parameter {sort}): reg_transform -def writes the field of it"
+                f"{file} holds {_NIFTYREG[sort]} of NiftyReg (parameter {sort}): reg_transform -def writes its field"
             )
         positions = vectors if sort == 0 else vectors + _positions(native)
         note = f"{file}: a {'deformation' if sort == 0 else 'displacement'} of NiftyReg, world RAS mm"
@@ -112,8 +113,8 @@ def _told(header: nib.Nifti1Header, intent: int, five: bool, file: Path) -> str:
     unclear = "write itk:, spm:, niftyreg: or fsl: before its name to say whose it is"
     if not five or intent != INTENT_VECTOR:
         raise UserError(
-            f"{file} is not a displacement field of ITK, a NIfTI of shape (I, J, K, 1, 3) with intent {INTENT_VECTOR}, and "
-            f"names no other program; {unclear}"
+            f"{file} is not a displacement field of ITK, a NIfTI of shape (I, J, K, 1, 3) with intent {INTENT_VECTOR}, "
+            f"and names no other program; {unclear}"
         )
     if name:
         raise UserError(f"{file} holds vectors named {name!r}, which no known program writes; {unclear}")

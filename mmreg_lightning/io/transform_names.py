@@ -9,7 +9,7 @@ from pathlib import Path
 from mmreg_lightning.errors import UserError
 
 KINDS = ("itk", "ras", "fsl", "spm", "niftyreg", "minc")
-"""What may stand before a file name, as ``fsl:FILE``: which program's it is; ``ras`` is a 4x4 matrix in world RAS mm."""
+"""What may stand before a file name, as ``fsl:FILE``: whose it is; ``ras`` is a bare 4x4 matrix in world RAS mm."""
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,8 @@ class AffineFile:
 def read_transform(source: str | os.PathLike[str] | TransformName, images: FslImages | None = None) -> TransformFile:
     """Read a transform, fixed to moving: world RAS mm of the fixed image to that of the moving image.
 
-    What a file is, is told from its content; see ``nifti_fields`` for fields. Of bare 4x4 matrices those in ``.mat`` are
-    FLIRT's and those in ``.txt`` world RAS mm, fixed to moving; a note says so.
+    What a file is, is told from its content; see ``nifti_fields`` for fields. Of bare 4x4 matrices those in ``.mat``
+    are FLIRT's and those in ``.txt`` world RAS mm, fixed to moving; a note says so.
 
     Args:
         source: see ``parse_transform_name``.
@@ -98,7 +98,7 @@ def read_transform(source: str | os.PathLike[str] | TransformName, images: FslIm
             if isinstance(matrix, FlirtMatrix):
                 if images is None:
                     raise UserError(
-                        f"{file} is a matrix of FSL's FLIRT, which needs its two images: write fsl:{file},REFERENCE,INPUT"
+                        f"{file} is a matrix of FSL's FLIRT, which needs its images: write fsl:{file},REFERENCE,INPUT"
                     )
                 matrix = matrix.world(*images())
             transform = AffineTransform(matrix)
@@ -125,14 +125,14 @@ def read_affine(source: str | os.PathLike[str] | TransformName) -> AffineFile:
     if isinstance(found, AffineFile):
         own = found.matrix
         assert not isinstance(own, FlirtMatrix)
-        return AffineFile(np.linalg.inv(own) if name.inverse else own, found.notes)
+        return AffineFile(_inverse(own) if name.inverse else own, found.notes)
     links = found.links if isinstance(found, ChainTransform) else [found]
     chain = np.eye(4)
     for link in links:
         if not isinstance(link, AffineTransform):
             raise UserError(f"{file} holds a displacement field or B-splines, it must be affine")
         chain = link.matrix @ chain
-    return AffineFile(np.linalg.inv(chain) if name.inverse else chain)
+    return AffineFile(_inverse(chain) if name.inverse else chain)
 
 
 def write_affine(matrix: NDArray[np.float64], path: str | os.PathLike[str]) -> None:
@@ -147,6 +147,10 @@ def write_affine(matrix: NDArray[np.float64], path: str | os.PathLike[str]) -> N
         sitk.WriteTransform(transform, str(temporary))
 
 
+def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
 def _existing(name: TransformName) -> Path:
     if not name.path.is_file():
         raise UserError(f"there is no file {name.path}")
@@ -155,7 +159,7 @@ def _existing(name: TransformName) -> Path:
 
 def _check_kind(name: TransformName, *possible: str) -> None:
     if name.kind not in (None, *possible):
-        raise UserError(f"transform={name.kind}:{name.path}: the file is {' or '.join(possible)}, or no transform")
+        raise UserError(f"transform={name.kind}:{name.path}: this file is of another kind")
 
 
 def _read_file(name: TransformName, file: Path) -> AffineFile | WorldTransform:
@@ -190,19 +194,19 @@ def _bare(name: TransformName, matrix: NDArray[np.float64]) -> AffineFile:
         return AffineFile(FlirtMatrix(matrix) if name.kind == "fsl" else matrix)
     if file.suffix.lower() == ".mat":
         note = (
-            f"{file}: its bare matrix is taken for one of FSL's FLIRT because the name ends in .mat; ras:{file} says that "
-            "it is world RAS mm from the fixed to the moving image, as greedy and c3d write it"
+            f"{file}: its bare matrix is taken for one of FSL's FLIRT because the name ends in .mat; ras:{file} says "
+            "that it is world RAS mm from the fixed to the moving image, as greedy and c3d write it"
         )
         return AffineFile(FlirtMatrix(matrix), (note,))
     if file.suffix.lower() == ".txt":
         note = (
-            f"{file}: its bare matrix is taken for world RAS mm from the fixed to the moving image, as NiftyReg writes it; "
-            f"fsl:{file} says that it is FLIRT's"
+            f"{file}: its bare matrix is taken for world RAS mm from the fixed to the moving image, as NiftyReg writes "
+            f"it; fsl:{file} says that it is FLIRT's"
         )
         return AffineFile(matrix, (note,))
     raise UserError(
-        f"{file} holds a bare 4x4 matrix: write ras:{file} if it is world RAS mm from the fixed to the moving image, or "
-        f"fsl:{file} if it is of FSL's FLIRT"
+        f"{file} holds a bare 4x4 matrix: write ras:{file} if it is world RAS mm from the fixed to the moving image, "
+        f"or fsl:{file} if it is of FSL's FLIRT"
     )
 
 
@@ -212,8 +216,7 @@ def _minc(name: TransformName, text: str) -> AffineFile:
     if written_by_itk:
         found = read_itk_transform(name.path)
         assert isinstance(found, AffineTransform)
-        return AffineFile(
-            found.matrix, (f"{name.path}: read as ITK wrote it, LPS mm from the fixed to the moving image",)
-        )
+        note = f"{name.path}: read as ITK writes this form, LPS mm from the fixed to the moving image"
+        return AffineFile(found.matrix, (note,))
     note = f"{name.path}: taken as MINC defines it, world RAS mm from the source (moving) to the target (fixed) image"
     return AffineFile(read_minc(name.path, text), (note,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +19,8 @@ from mmreg_lightning.geometry.moments import moments_translation
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
-from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, read_affine
+from mmreg_lightning.io.transform_names import parse_transform_name
+from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, AffineFile, read_affine
 from mmreg_lightning.solvers.affine import AFFINE_KINDS, AffineRegistration, FeatureMap
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 AFFINES = ("none", "moments", *AFFINE_KINDS)
 
 
-def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The 4x4 matrix that an option names: a matrix as it is, or that of a transform file; None for ``AFFINES``.
+def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64] | AffineFile | None:
+    """What an option names: a 4x4 matrix as it is, or the affine of a transform file; None for ``AFFINES``.
 
     Raises:
         UserError: it is neither, the file cannot be used, or the matrix is no affine.
@@ -46,11 +46,12 @@ def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64
         return matrix
     if affine in AFFINES:
         return None
-    if not Path(affine).exists():
-        if affine.endswith(TRANSFORM_SUFFIXES):
+    name = parse_transform_name(affine)
+    if not name.path.exists():
+        if name.kind is not None or name.inverse or affine.endswith(TRANSFORM_SUFFIXES):
             raise UserError(f"affine={affine}: there is no such file")
         raise UserError(f"affine={affine}: must be one of {', '.join(AFFINES)}, or a transform file")
-    return read_affine(affine)
+    return read_affine(name)
 
 
 def initial_affine(pair: Pair[Image], settings: Settings, spacing: float | Sequence[float]) -> NDArray[np.float64]:
@@ -68,6 +69,9 @@ def initial_affine(pair: Pair[Image], settings: Settings, spacing: float | Seque
     Raises:
         UserError: an image is empty within its recipe, or the features cannot be computed.
     """
+    if isinstance(settings.initial, AffineFile):
+        volumes = [image.volume for image in pair]
+        return settings.initial.world(volumes[0].native, volumes[1].native, (volumes[0].path, volumes[1].path))
     if settings.initial is not None:
         return settings.initial
     if settings.affine == "none":
