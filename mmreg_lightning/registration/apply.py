@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,41 +14,82 @@ from torch import Tensor
 
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
+from mmreg_lightning.geometry.frames import transform_points
+from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.transform import vote_labels, warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.world_transforms import (
+    AffineTransform,
     ChainTransform,
+    FieldTransform,
     WorldTransform,
+    lattice,
     map_points,
     transform_displacement,
 )
-from mmreg_lightning.io.field_formats import field_name
-from mmreg_lightning.io.images import load_array, read_image, read_labels, write_image
-from mmreg_lightning.io.points import PointsFrame, is_point_file, read_points
-from mmreg_lightning.io.transforms import read_transform
+from mmreg_lightning.io.field_formats import AFFINE_NAMES, field_name
+from mmreg_lightning.io.fsl import FlirtMatrix, fsl_layout
+from mmreg_lightning.io.images import check_fill, load_array, read_image, read_labels, write_image
+from mmreg_lightning.io.nifti_fields import FslImages
+from mmreg_lightning.io.point_tables import PointsFrame
+from mmreg_lightning.io.points import is_point_file, read_points
+from mmreg_lightning.io.transform_names import parse_transform_name
+from mmreg_lightning.io.transforms import TransformFile, read_affine, read_transform
 
 Labels = Literal["nearest", "vote"]
+_GOES_ON = (
+    "where a field goes on with the affine of its result folder, a field alone with the affine closest to it, and "
+    "B-splines of ITK without displacement"
+)
 
 
-def read_chain(transforms: Sequence[str], inverse: bool = False) -> WorldTransform:
+@dataclass(frozen=True)
+class Applied:
+    """What was done, one line, and what was assumed on the way, one sentence each."""
+
+    done: str
+    notes: tuple[str, ...]
+
+
+def read_chain(
+    transforms: Sequence[str],
+    inverse: bool = False,
+    *,
+    fixed: str | Path | None = None,
+    moving: str | Path | None = None,
+) -> TransformFile:
     """Several transform files as one transform, in the order in which a point passes through them.
 
     Args:
-        transforms: files, see ``read_transform``; or folders that ``mmreg-register`` wrote. ``[FILE,1]`` is the inverse
-            of a file, as ANTs writes it.
+        transforms: see ``parse_transform_name``; or folders that ``mmreg-register`` wrote.
         inverse: of the whole chain.
+        fixed, moving: the images that the chain without ``inverse`` leads between, for a single transform of FSL that
+            does not name them.
+
+    Returns:
+        The transform, and what was assumed when the files were read.
 
     Raises:
         UserError: a file cannot be used.
     """
-    links = [_link(text) for text in transforms]
-    chain = links[0] if len(links) == 1 else ChainTransform(links)
-    return chain.inverse() if inverse else chain
+
+    def images() -> tuple[NativeGrid, NativeGrid]:
+        if fixed is None or moving is None or len(transforms) > 1:
+            raise UserError(
+                f"transform={transforms[0]}: a transform of FSL needs the images that FSL was given; write "
+                "fsl:FILE,REFERENCE,INPUT for points and for each of several transforms"
+            )
+        return fsl_layout(fixed), fsl_layout(moving)
+
+    links = [_link(text, images) for text in transforms]
+    notes = tuple(dict.fromkeys(note for link in links for note in link.notes))
+    chain = links[0].transform if len(links) == 1 else ChainTransform([link.transform for link in links])
+    return TransformFile(chain.inverse() if inverse else chain, notes)
 
 
 def apply_to_file(
-    transform: WorldTransform,
+    transform: TransformFile,
     source: str | Path,
     out: str | Path,
     *,
@@ -54,13 +97,15 @@ def apply_to_file(
     labels: Labels | None = None,
     points_frame: PointsFrame | None = None,
     points_image: str | Path | None = None,
+    fill: float | None = None,
     overwrite: bool = False,
-) -> str:
+) -> Applied:
     """Apply a transform to a file.
 
     An image is sampled once: each voxel of the reference looks where the transform takes it. A point goes where the
     transform takes it. A transform from the fixed to the moving image so brings a moving image to the fixed one, but
-    fixed points to the moving image; the inverse brings moving points to the fixed image.
+    fixed points to the moving image; the inverse brings moving points to the fixed image. Outside of a displacement
+    field both go on with an affine, see ``FieldTransform``.
 
     Args:
         transform: of ``read_chain``.
@@ -71,13 +116,11 @@ def apply_to_file(
         labels: the image is a label map: ``nearest`` voxel, or ``vote`` (see ``vote_labels``). None is an image.
         points_frame: see ``read_points``.
         points_image: image in whose voxels the points of ``source`` are.
+        fill: value outside of the field of view of ``source``; None is its smallest one, for label maps 0.
         overwrite: replace ``out``.
 
-    Returns:
-        One line that says what was done.
-
     Raises:
-        UserError: a file or option cannot be used, or a point lies outside of the transform's field of view.
+        UserError: a file or option cannot be used.
     """
     target = Path(out)
     if target.exists() and not overwrite:
@@ -87,6 +130,8 @@ def apply_to_file(
             raise UserError(f"out={target}: must end in {Path(source).suffix} as the input {source} does")
         if labels is not None:
             raise UserError(f"labels={labels}: {source} holds points, not a label map")
+        if fill is not None:
+            raise UserError(f"fill={fill:g}: {source} holds points, not an image")
         return _apply_to_points(transform, Path(source), target, reference, points_frame, points_image)
     if points_frame is not None or points_image is not None:
         raise UserError(f"points_frame and points_image are for points, but {source} is taken for an image")
@@ -95,18 +140,31 @@ def apply_to_file(
     if reference is None:
         raise UserError(f"reference must name the image on whose grid {source} is wanted")
     moving = read_image(source) if labels is None else read_labels(source)
+    check_fill(fill, moving)
+    if labels is not None and fill is not None and (fill < 0 or fill != int(fill)):
+        raise UserError(f"fill={fill:g}: must be a label, a whole number of 0 or more")
     native = read_layout(reference)
     grid = native.canonical_grid
     like = Volume(torch.empty(1, *grid.shape), grid, native)
     ensure_output_dir(target.parent)
-    displacement = transform_displacement(transform, grid)
+    displacement = transform_displacement(transform.transform, grid)
     _check_seen(moving, displacement, like, source, reference)
     if labels == "vote":
-        warped = vote_labels(moving, displacement, grid)
+        warped = vote_labels(moving, displacement, grid, int(fill or 0))
     else:
-        warped = warp_volume(moving, displacement, grid, "linear" if labels is None else "nearest")
+        warped = warp_volume(moving, displacement, grid, "linear" if labels is None else "nearest", fill)
     write_image(warped, target, like=like, dtype=moving.stored)
-    return f"{source} sampled on the grid of {reference}"
+    notes = (*transform.notes, *moving.native.notes, *native.notes, *_beyond(transform.transform, grid, reference))
+    return Applied(f"{source} sampled on the grid of {reference}", tuple(dict.fromkeys(notes)))
+
+
+def _beyond(transform: WorldTransform, grid: Grid, reference: str | Path) -> list[str]:
+    """A note where the reference is larger than a displacement field."""
+    outside = ~transform.covers(torch.from_numpy(transform_points(grid.affine, lattice(grid.shape))))
+    if not outside.any():
+        return []
+    share = 100 * float(outside.double().mean())
+    return [f"{reference}: {max(share, 1):.0f} % of it lies outside of the field of view of the transform, {_GOES_ON}"]
 
 
 def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str | Path, reference: str | Path) -> None:
@@ -129,35 +187,41 @@ def read_layout(path: str | Path) -> NativeGrid:
 
 
 def _apply_to_points(
-    transform: WorldTransform,
+    transform: TransformFile,
     source: Path,
     out: Path,
     reference: str | Path | None,
     frame: PointsFrame | None,
     image: str | Path | None,
-) -> str:
+) -> Applied:
     layouts = [None if path is None else read_layout(path) for path in (image, reference)]
     file = read_points(source, frame, layouts[0], layouts[1])
-    outside = ~transform.covers(torch.from_numpy(np.ascontiguousarray(file.points)))
+    outside = ~transform.transform.covers(torch.from_numpy(np.ascontiguousarray(file.points)))
+    notes = [*transform.notes, *file.notes, *(note for layout in layouts if layout for note in layout.notes)]
     if outside.any():
         first = int(outside.nonzero()[0])
         place = ", ".join(f"{value:.4g}" for value in file.points[first])
-        raise UserError(
+        notes.append(
             f"{source}: {int(outside.sum())} of {len(file.points)} points lie outside of the field of view of the "
-            f"transform, the first is number {first + 1} at RAS ({place}) mm"
+            f"transform, the first is number {first + 1} at RAS ({place}) mm, {_GOES_ON}"
         )
     ensure_output_dir(out.parent)
-    file.write(map_points(transform, file.points), out)
-    return f"{len(file.points)} points of {source} mapped"
+    file.write(map_points(transform.transform, file.points), out)
+    return Applied(f"{len(file.points)} points of {source} mapped", tuple(dict.fromkeys(notes)))
 
 
-def _link(text: str) -> WorldTransform:
-    inverted = text.startswith("[") and text.endswith("]")
-    path, separator, flag = text[1:-1].rpartition(",") if inverted else (text, "", "0")
-    if inverted and (not separator or flag.strip() not in ("0", "1")):
-        raise UserError(f"transforms={text}: must be [FILE,1] for the inverse of a file")
-    file = Path(path)
-    if file.is_dir():
-        file = file / field_name("displacement", "itk")
-    transform = read_transform(file)
-    return transform.inverse() if flag.strip() == "1" else transform
+def _link(text: str, images: FslImages) -> TransformFile:
+    name = parse_transform_name(text)
+    if not name.path.is_dir():
+        # The inverse leads between the same two images, but the other way round.
+        return read_transform(name, (lambda: images()[::-1]) if name.inverse else images)
+    if name.kind is not None:
+        raise UserError(f"transform={text}: {name.path} is a folder, whose field needs no kind before it")
+    field = read_transform(name.path / field_name("displacement", "itk"))
+    initial = name.path / AFFINE_NAMES["itk"]
+    transform = field.transform
+    if isinstance(transform, FieldTransform) and initial.is_file():
+        matrix = read_affine(initial).matrix
+        assert not isinstance(matrix, FlirtMatrix)
+        transform = dataclasses.replace(transform, beyond=AffineTransform(matrix))
+    return TransformFile(transform.inverse() if name.inverse else transform, field.notes)
