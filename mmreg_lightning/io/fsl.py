@@ -33,15 +33,16 @@ class FlirtMatrix:
 
     Attributes:
         matrix: 4x4, FSL coordinates of the input (moving) image to those of the reference (fixed) image.
-        inverse: the inverse is meant.
+        inverse: the inverse is meant, so that FLIRT's reference is the moving image.
     """
 
     matrix: NDArray[np.float64]
     inverse: bool = False
 
-    def world(self, reference: NativeGrid, moving: NativeGrid) -> NDArray[np.float64]:
-        """4x4, world RAS mm of the reference to that of the input image; the other way round with ``inverse``."""
-        back = self.matrix @ _world_to_fsl(moving)  # of the input image to FSL coordinates of the reference
+    def world(self, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float64]:
+        """4x4, world RAS mm of the fixed to that of the moving image."""
+        reference, source = (moving, fixed) if self.inverse else (fixed, moving)
+        back = self.matrix @ _world_to_fsl(source)  # of the input image to FSL coordinates of the reference
         there = np.linalg.solve(back, _world_to_fsl(reference))
         return np.asarray(np.linalg.inv(there) if self.inverse else there, dtype=np.float64)
 

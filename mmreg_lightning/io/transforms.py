@@ -118,10 +118,11 @@ def read_affine(source: str | os.PathLike[str] | TransformName) -> AffineFile:
     is_image = file.name.lower().endswith((*_NIFTI, *_ITK_IMAGES))
     found = None if is_image else _read_file(name, file)
     if isinstance(found, AffineFile) and isinstance(found.matrix, FlirtMatrix):
-        matrix = FlirtMatrix(found.matrix.matrix, name.inverse)
         if name.images is None:
-            return AffineFile(matrix, found.notes)
-        return AffineFile(matrix.world(*(fsl_layout(path) for path in name.images)), found.notes)
+            return AffineFile(FlirtMatrix(found.matrix.matrix, name.inverse), found.notes)
+        reference, source = (fsl_layout(path) for path in name.images)
+        world = found.matrix.world(reference, source)
+        return AffineFile(_inverse(world) if name.inverse else world, found.notes)
     if isinstance(found, AffineFile):
         own = found.matrix
         assert not isinstance(own, FlirtMatrix)
