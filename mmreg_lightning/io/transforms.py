@@ -120,8 +120,8 @@ def read_affine(source: str | os.PathLike[str] | TransformName) -> AffineFile:
     if isinstance(found, AffineFile) and isinstance(found.matrix, FlirtMatrix):
         if name.images is None:
             return AffineFile(FlirtMatrix(found.matrix.matrix, name.inverse), found.notes)
-        reference, source = (fsl_layout(path) for path in name.images)
-        world = found.matrix.world(reference, source)
+        reference, moving = (fsl_layout(path) for path in name.images)
+        world = found.matrix.world(reference, moving)
         return AffineFile(_inverse(world) if name.inverse else world, found.notes)
     if isinstance(found, AffineFile):
         own = found.matrix

@@ -140,9 +140,9 @@ def apply_to_file(
     if reference is None:
         raise UserError(f"reference must name the image on whose grid {source} is wanted")
     moving = read_image(source) if labels is None else read_labels(source)
-    check_fill(fill, moving)
-    if labels is not None and fill is not None and (fill < 0 or fill != int(fill)):
+    if labels is not None and fill is not None and not (fill >= 0 and fill.is_integer()):
         raise UserError(f"fill={fill:g}: must be a label, a whole number of 0 or more")
+    check_fill(fill, moving)
     native = read_layout(reference)
     grid = native.canonical_grid
     like = Volume(torch.empty(1, *grid.shape), grid, native)

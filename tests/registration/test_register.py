@@ -15,6 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 its own documentation calls it so
 import torch
 import torchio
+import yaml
 from scenes import CENTER, QUICK, files_of, register_to
 
 import mmreg_lightning
@@ -249,3 +250,18 @@ def test_python_takes_landmarks_masks_and_a_matrix_as_the_command_does(scenes: t
         mmreg_lightning.register(fixed.image, moving.image, affine=np.zeros((4, 4)), overrides=QUICK)
     with pytest.raises(TypeError, match="speed"):
         mmreg_lightning.register(fixed.image, moving.image, speed=2)
+
+
+def test_the_warped_image_is_filled_outside_of_the_moving_one(write_scene: Callable, tmp_path: Path) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", (20, 20, 20))
+    files = files_of(fixed.image, moving.image)
+    register_to(files, tmp_path / "own", overrides=QUICK)
+    register_to(files, tmp_path / "out", overrides=QUICK, fill=-1000.0)
+    own, filled = (read_image(tmp_path / name / "warped.nii.gz").data for name in ("own", "out"))
+    outside = filled == -1000
+    assert outside.float().mean() > 0.2 and torch.equal(own[~outside], filled[~outside])
+    assert (own[outside] == read_image(moving.image).data.min()).all()
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
+    assert run["settings"]["fill"] == -1000
+    with pytest.raises(UserError, match="fill=inf: must be a finite number"):
+        register_to(files, tmp_path / "inf", fill=float("inf"))
