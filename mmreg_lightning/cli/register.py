@@ -80,7 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="before the deformation: auto (default) trusts the headers where images overlap and their features agree, "
         "else it aligns the centres of mass and searches a rigid transform, and says so; none trusts the "
         "headers, moments aligns the centres of mass, rigid, similarity and affine search by the features from both; "
-        "or a transform file of ITK or ANTs (.tfm, .txt, .mat, .h5), fixed to moving",
+        "or a transform file of ITK, ANTs, FSL, FreeSurfer (.lta) or MINC (.xfm), or a bare 4x4 matrix, named as in "
+        "mmreg-apply --transform",
     )
     parser.add_argument(
         "--no-body-mask",
@@ -114,10 +115,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--field-format",
         nargs="+",
-        choices=("itk", "l2r", "fsl", "torch"),
+        choices=("itk", "l2r", "fsl", "torch", "lta"),
         default=["itk"],
         dest="field_formats",
-        help="of the displacement and its inverse besides itk (ITK, ANTs, Slicer): Learn2Reg, FSL, PyTorch",
+        help="of the displacement and its inverse besides itk (ITK, ANTs, Slicer): Learn2Reg, FSL (also the "
+        "affine), PyTorch; lta writes the affine for FreeSurfer",
+    )
+    parser.add_argument(
+        "--fill",
+        type=float,
+        metavar="VALUE",
+        help="of the warped image outside of the moving one's field of view (default: the moving image's smallest)",
     )
     parser.add_argument(
         "--pairs",

@@ -16,7 +16,7 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.placement import place_on
 from mmreg_lightning.geometry.volume import Volume, check_same_grid
 from mmreg_lightning.io.images import read_image, read_labels, read_mask
-from mmreg_lightning.io.points import read_point_table
+from mmreg_lightning.io.point_tables import read_point_table
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -225,7 +225,7 @@ def read_landmarks(path: Path, image: Volume) -> NDArray[np.float64]:
     Raises:
         UserError: the file cannot be used, or a point lies outside the image.
     """
-    return canonical_landmarks(read_point_table(path).coordinates, image, str(path))
+    return canonical_landmarks(read_point_table(path, "voxel").coordinates, image, str(path))
 
 
 def canonical_landmarks(points: NDArray[np.float64], image: Volume, name: str) -> NDArray[np.float64]:

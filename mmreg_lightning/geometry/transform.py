@@ -74,13 +74,14 @@ def warp_volume(
     return Volume(out.to(moving.data.dtype), fixed_grid)
 
 
-def vote_labels(moving: Volume, displacement: Tensor, fixed_grid: Grid) -> Volume:
+def vote_labels(moving: Volume, displacement: Tensor, fixed_grid: Grid, fill: int = 0) -> Volume:
     """``warp_volume`` of a label map (1, I', J', K'): the indicator of each label is warped linearly, the largest wins.
 
-    The nearest voxel misplaces surfaces by up to half a voxel; this does not (ANTs: GenericLabel).
+    The nearest voxel misplaces surfaces by up to half a voxel; this does not (ANTs: GenericLabel). ``fill`` is the
+    label outside the field of view of ``moving``.
     """
     best = torch.zeros(1, *fixed_grid.shape)
-    labels = torch.zeros(1, *fixed_grid.shape, dtype=moving.data.dtype)
+    labels = torch.full((1, *fixed_grid.shape), fill, dtype=moving.data.dtype)
     for label in moving.data.unique().tolist():
         indicator = Volume((moving.data == label).float(), moving.grid)
         share = warp_volume(indicator, displacement, fixed_grid, "linear", fill=0.0).data

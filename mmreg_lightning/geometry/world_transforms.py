@@ -26,6 +26,11 @@ _POINTS_AT_ONCE = 2**17  # 3 MB of coordinates: an inverse needs a dozen such ar
 _COARSE = 3  # pooling factor of the grid on which the search for an inverse begins
 
 
+def _like(points: Tensor, array: NDArray) -> Tensor:
+    """An array in the number type and on the device of ``points``."""
+    return torch.tensor(array, dtype=points.dtype, device=points.device)
+
+
 class WorldTransform(Protocol):
     """A map of points with an inverse."""
 
@@ -49,7 +54,7 @@ class AffineTransform(WorldTransform):
     matrix: NDArray[np.float64]
 
     def __call__(self, points: Tensor) -> Tensor:
-        matrix = torch.tensor(self.matrix, dtype=points.dtype, device=points.device)
+        matrix = _like(points, self.matrix)
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def inverse(self) -> AffineTransform:
@@ -59,29 +64,51 @@ class AffineTransform(WorldTransform):
         return torch.ones(len(points), dtype=torch.bool, device=points.device)
 
 
+class Deformation(WorldTransform, Protocol):
+    """A transform whose inverse is searched for, from the inverse of an affine close to it."""
+
+    @property
+    def closest_affine(self) -> AffineTransform:
+        """Least-squares affine of the transform on a lattice of its domain."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class FieldTransform(WorldTransform):
-    """A displacement field with linear interpolation, whose border is repeated outside (ITK: zero outside).
+class FieldTransform(Deformation):
+    """A displacement field phi with linear interpolation, which goes on outside with an affine A.
+
+    Beyond the outermost voxel centres ``phi(x) = phi(b) + A (x - b)`` with the linear part of A, b being the place of
+    the border that is closest to x along the axes of the grid. So phi is continuous, and a field that is a deformation
+    followed by A remains one: its border's deformation, followed by A. (ITK: no displacement outside.)
 
     Attributes:
         displacement: (3, I, J, K) in voxels of ``grid``.
         grid: grid of the displacement.
+        beyond: A; None is ``closest_affine``.
     """
 
     displacement: Tensor
     grid: Grid
+    beyond: AffineTransform | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
-        to_cube = torch.tensor(
-            self.grid.matrix(Frame.WORLD_RAS, Frame.TORCH_CUBE), dtype=points.dtype, device=points.device
-        )
-        linear = torch.tensor(self.grid.affine[:3, :3], dtype=points.dtype, device=points.device)
+        to_voxels = _like(points, np.linalg.inv(self.grid.affine))
+        to_cube = _like(points, self.grid.matrix(Frame.VOXEL, Frame.TORCH_CUBE))
+        linear = _like(points, self.grid.affine[:3, :3])
+        last = _like(points, np.array(self.grid.shape) - 1)
         out = torch.empty_like(points)
         for start in range(0, len(points), _POINTS_AT_ONCE):
             some = points[start : start + _POINTS_AT_ONCE]
-            where = (some @ to_cube[:3, :3].T + to_cube[:3, 3]).to(self.displacement.dtype)
+            voxels = some @ to_voxels[:3, :3].T + to_voxels[:3, 3]
+            border = voxels.clamp(min=torch.zeros_like(last), max=last)
+            where = (border @ to_cube[:3, :3].T + to_cube[:3, 3]).to(self.displacement.dtype)
             moved = sample_at(self.displacement, where[None, None])[:, 0, 0].T
-            out[start : start + len(some)] = some + moved.to(some.dtype) @ linear.T
+            mapped = some + moved.to(some.dtype) @ linear.T
+            if not torch.equal(voxels, border):
+                beyond = self.closest_affine if self.beyond is None else self.beyond
+                extra = _like(points, beyond.matrix[:3, :3] - np.eye(3))
+                mapped += (voxels - border) @ linear.T @ extra.T
+            out[start : start + len(some)] = mapped
         return out
 
     def inverse(self) -> InverseFieldTransform:
@@ -90,36 +117,47 @@ class FieldTransform(WorldTransform):
     def covers(self, points: Tensor) -> Tensor:
         # Points up to a voxel beyond the field of view count as covered.
         voxels = AffineTransform(self.grid.affine).inverse()(points)
-        size = torch.tensor(self.grid.shape, dtype=points.dtype, device=points.device)
+        size = _like(points, np.array(self.grid.shape))
         return ((voxels >= -1.5) & (voxels <= size + 0.5)).all(dim=1)
 
     @cached_property
     def closest_affine(self) -> AffineTransform:
-        """Least-squares affine of the field on a lattice of its voxels."""
-        axes = [np.unique(np.linspace(0, n - 1, min(n, 16)).round().astype(int)) for n in self.grid.shape]
-        index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-        source = torch.from_numpy(transform_points(self.grid.affine, index))
-        target = self(source.to(self.displacement.device)).cpu().numpy()
-        design = np.concatenate([source.numpy(), np.ones((len(source), 1))], axis=1)
-        matrix = np.eye(4)
-        matrix[:3] = np.linalg.lstsq(design, target, rcond=None)[0].T
-        return AffineTransform(matrix if abs(np.linalg.det(matrix[:3, :3])) > 1e-3 else np.eye(4))
+        voxels = lattice(self.grid.shape)
+        moved = self.displacement[:, voxels[:, 0], voxels[:, 1], voxels[:, 2]].double().cpu().numpy().T
+        source = transform_points(self.grid.affine, voxels)
+        return least_squares_affine(source, transform_points(self.grid.affine, voxels + moved))
+
+
+def lattice(shape: tuple[int, int, int], count: int = 16) -> NDArray[np.int64]:
+    """Voxels (N, 3) of a grid, at most ``count`` along each axis, the first and the last always."""
+    axes = [np.unique(np.linspace(0, n - 1, min(n, count)).round().astype(int)) for n in shape]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def least_squares_affine(source: NDArray[np.float64], target: NDArray[np.float64]) -> AffineTransform:
+    """The affine that takes points (N, 3) closest to others; identity where these determine none."""
+    design = np.concatenate([source, np.ones((len(source), 1))], axis=1)
+    matrix = np.eye(4)
+    solution, _, rank, _ = np.linalg.lstsq(design, target, rcond=None)
+    if rank == 4:
+        matrix[:3] = solution.T
+    return AffineTransform(matrix if abs(np.linalg.det(matrix[:3, :3])) > 1e-3 else np.eye(4))
 
 
 @dataclass(frozen=True, eq=False)
 class InverseFieldTransform(WorldTransform):
-    """The inverse of a displacement field, by iteration at every point.
+    """The inverse of a deformation, by iteration at every point.
 
-    The iteration is ``x <- x + s M^-1 (y - phi(x))`` from ``x = M^-1 y``, with M the affine closest to the field phi.
+    The iteration is ``x <- x + s M^-1 (y - phi(x))`` from ``x = M^-1 y``, with M the affine closest to phi.
     The step s of a point is halved whenever its residual grows. Where the field folds and has no inverse, the result
     is the point of least residual.
 
     Attributes:
-        field: phi.
+        field: phi, mostly a displacement field.
         guess: start of the iteration, such as the inverse on a coarser grid; None is ``M^-1``.
     """
 
-    field: FieldTransform
+    field: Deformation
     guess: WorldTransform | None = None
 
     def __call__(self, points: Tensor) -> Tensor:
@@ -130,7 +168,7 @@ class InverseFieldTransform(WorldTransform):
             out[start : start + len(some)] = self._search(some.float()).to(points.dtype)
         return out
 
-    def inverse(self) -> FieldTransform:
+    def inverse(self) -> WorldTransform:
         return self.field
 
     def covers(self, points: Tensor) -> Tensor:
@@ -138,9 +176,14 @@ class InverseFieldTransform(WorldTransform):
 
     def _search(self, target: Tensor) -> Tensor:
         back = self.field.closest_affine.inverse()
-        linear = torch.tensor(back.matrix[:3, :3], dtype=target.dtype, device=target.device)
+        linear = _like(target, back.matrix[:3, :3])
         best = back(target) if self.guess is None else self.guess(target)
         residual = target - self.field(best)
+        error = residual.norm(dim=1)
+        # A spline of ITK jumps to identity outside its domain, where the affine closest to its inside leads astray.
+        still = target - self.field(target)
+        closer = still.norm(dim=1) < error
+        best[closer], residual[closer] = target[closer], still[closer]
         error = residual.norm(dim=1)
         active = (error > INVERSE_TOLERANCE_MM).nonzero()[:, 0]
         step = torch.ones(len(target), 1, dtype=target.dtype, device=target.device)

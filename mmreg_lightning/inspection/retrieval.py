@@ -17,7 +17,7 @@ from mmreg_lightning.geometry.sampling import sample_at
 from mmreg_lightning.inspection.families import StudiedFamily
 from mmreg_lightning.inspection.rows import Row
 from mmreg_lightning.io.images import read_image
-from mmreg_lightning.io.points import read_point_table
+from mmreg_lightning.io.point_tables import read_point_table
 
 SURFACE_POINTS = 25  # of each organ in each pair
 WINDOW_MM = 40.0
@@ -148,5 +148,5 @@ def _working_landmarks(files: ImageFiles, affine: NDArray[np.float64]) -> NDArra
     """Landmarks of an image (N, 3) in voxels of the working grid that ``affine`` places in the world."""
     assert files.landmarks is not None
     volume = read_image(files.image)
-    voxels = volume.native.points_to_canonical(read_point_table(files.landmarks).coordinates)
+    voxels = volume.native.points_to_canonical(read_point_table(files.landmarks, "voxel").coordinates)
     return transform_points(np.linalg.inv(affine) @ volume.grid.affine, voxels)

@@ -1,4 +1,4 @@
-"""The file formats of displacement fields for other programs."""
+"""The file formats of displacement fields and affines for other programs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmreg_lightning.files import atomic_path
-from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.native import NativeGrid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.io.fsl import INTENT_FSL_DISPLACEMENT, to_fsl, write_flirt_matrix
 from mmreg_lightning.io.images import save_array
 from mmreg_lightning.io.itk_fields import write_itk_field
-from mmreg_lightning.io.l2r_fields import mapped_voxels, voxel_indices, write_l2r_field
+from mmreg_lightning.io.l2r_fields import mapped_voxels, write_l2r_field
+from mmreg_lightning.io.lta import write_lta
+from mmreg_lightning.io.transforms import write_affine
 
 FieldFormat = Literal["itk", "l2r", "fsl", "torch"]
 FIELD_FORMATS: tuple[FieldFormat, ...] = get_args(FieldFormat)
+OutputFormat = Literal["itk", "l2r", "fsl", "torch", "lta"]
+OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+"""``FIELD_FORMATS``, and ``lta``, FreeSurfer's form of the affine, which has no field."""
+AFFINE_NAMES: dict[OutputFormat, str] = {"itk": "affine.tfm", "fsl": "affine.fsl.mat", "lta": "affine.lta"}
+"""File name of the affine in those formats that have one."""
 _ENDINGS: dict[FieldFormat, str] = {"itk": "itk.nii.gz", "l2r": "l2r.npz", "fsl": "fsl.nii.gz", "torch": "torch.pt"}
-_INTENT_FSL_DISPLACEMENT = 2006  # NIFTI_INTENT_FSL_FNIRT_DISPLACEMENT_FIELD
 
 
 def field_name(stem: str, kind: FieldFormat) -> str:
@@ -49,36 +55,31 @@ def write_field(
         write_l2r_field(displacement, fixed.native, moving.native, path)
     elif kind == "fsl":
         field = to_fsl(displacement, fixed.native, moving.native)
-        save_array(field, fixed.native, path, intent=_INTENT_FSL_DISPLACEMENT)
+        save_array(field, fixed.native, path, intent=INTENT_FSL_DISPLACEMENT)
     else:
         with atomic_path(path) as temporary:
             torch.save(to_torch(displacement, fixed.native, moving.native), temporary)
     return path
 
 
-def to_fsl(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> NDArray[np.float32]:
-    """A displacement as FSL's relative warp, (X, Y, Z, 3) in mm, in the axis order of the fixed file.
-
-    FSL coordinates (FSL manual) are millimetres from the first voxel of a file along the file's axes; the first axis is
-    reversed if the determinant of the affine is positive. The warp is the FSL coordinate in the moving image minus
-    the FSL coordinate in the fixed image.
+def write_affine_as(
+    affine: NDArray[np.float64], fixed: Volume, moving: Volume, folder: Path, kind: OutputFormat
+) -> None:
+    """Write a 4x4 affine, world RAS mm of the fixed to that of the moving image, if ``kind`` has a form for it.
 
     Args:
-        displacement: (1, 3, I, J, K) in voxels of the fixed image's RAS+ grid, fixed to moving.
-        fixed, moving: layouts of the two image files.
+        affine: the matrix.
+        fixed, moving: images with the layout of their files.
+        folder: gets the file that ``AFFINE_NAMES`` names.
+        kind: ``itk``, ``fsl`` (matrix of FLIRT) or ``lta`` (FreeSurfer).
     """
-    source = _fsl_coordinates(mapped_voxels(displacement, fixed, moving), moving)
-    return (source - _fsl_coordinates(voxel_indices(fixed.shape), fixed)).astype(np.float32)
-
-
-def _fsl_coordinates(voxels: NDArray[np.float64], native: NativeGrid) -> NDArray[np.float64]:
-    """Voxels (..., 3) of a file as FSL coordinates, mm."""
-    scaled = voxels.copy()
-    if np.linalg.det(native.affine[:3, :3]) > 0:
-        scaled[..., 0] = native.shape[0] - 1 - scaled[..., 0]
-    spacing = Grid(native.shape, native.affine).spacing
-    out: NDArray[np.float64] = scaled * spacing
-    return out
+    if kind == "itk":
+        write_affine(affine, folder / AFFINE_NAMES[kind])
+    elif kind == "fsl":
+        write_flirt_matrix(affine, fixed.native, moving.native, folder / AFFINE_NAMES[kind])
+    elif kind == "lta":
+        names = (str(fixed.path or "fixed"), str(moving.path or "moving"))
+        write_lta(affine, fixed.native, moving.native, names, folder / AFFINE_NAMES[kind])
 
 
 def to_torch(displacement: Tensor, fixed: NativeGrid, moving: NativeGrid) -> Tensor:

@@ -287,6 +287,21 @@ def as_stored(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.clip(values, max(limits.min, -_MAX_LABEL), top).astype(dtype.newbyteorder("="))
 
 
+def check_fill(fill: float | None, volume: Volume) -> None:
+    """Check that a value for places outside of an image or label map can be written in its number type.
+
+    Raises:
+        UserError: it is not finite, or the type does not have it.
+    """
+    if fill is None:
+        return
+    if not np.isfinite(fill):
+        raise UserError(f"fill={fill}: must be a finite number")
+    stored = volume.stored
+    if stored is not None and stored.kind in "iub" and as_stored(np.array([fill]), stored)[0] != fill:
+        raise UserError(f"fill={fill:g}: {volume.path} holds numbers of type {stored}, which has no such value")
+
+
 def _volume(array: NDArray[Any], native: NativeGrid, path: str | os.PathLike[str], stored: np.dtype[Any]) -> Volume:
     # torch supports neither negative strides nor a foreign byte order.
     canonical = np.ascontiguousarray(native.to_canonical(array))

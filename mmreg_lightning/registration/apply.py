@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from mmreg_lightning.data.straight import straight_layout
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir
 from mmreg_lightning.geometry.native import NativeGrid
-from mmreg_lightning.geometry.transform import vote_labels, warp_volume
-from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.world_transforms import (
-    ChainTransform,
-    WorldTransform,
-    map_points,
-    transform_displacement,
-)
-from mmreg_lightning.io.field_formats import field_name
-from mmreg_lightning.io.images import (
-    image_of_array,
-    labels_of_array,
-    read_image,
-    read_labels,
-    read_layout,
-    write_image,
-)
-from mmreg_lightning.io.points import PointsFrame, is_point_file, read_points
-from mmreg_lightning.io.time_series import TimeSeries, open_time_series, write_time_series
-from mmreg_lightning.io.transforms import read_transform
-
-Labels = Literal["nearest", "vote"]
+from mmreg_lightning.geometry.world_transforms import AffineTransform, ChainTransform, FieldTransform, map_points
+from mmreg_lightning.io.field_formats import AFFINE_NAMES, field_name
+from mmreg_lightning.io.fsl import FlirtMatrix, fsl_layout
+from mmreg_lightning.io.images import read_layout
+from mmreg_lightning.io.nifti_fields import FslImages
+from mmreg_lightning.io.point_tables import PointsFrame
+from mmreg_lightning.io.points import is_point_file, read_points
+from mmreg_lightning.io.transform_names import parse_transform_name
+from mmreg_lightning.io.transforms import TransformFile, read_affine, read_transform
+from mmreg_lightning.registration.apply_image import GOES_ON, Labels, apply_to_image
 
 
-def read_chain(transforms: Sequence[str], inverse: bool = False) -> WorldTransform:
+@dataclass(frozen=True)
+class Applied:
+    """What was done, one line, and what was assumed on the way, one sentence each."""
+
+    done: str
+    notes: tuple[str, ...]
+
+
+def read_chain(
+    transforms: Sequence[str],
+    inverse: bool = False,
+    *,
+    fixed: str | Path | None = None,
+    moving: str | Path | None = None,
+) -> TransformFile:
     """Several transform files as one transform, in the order in which a point passes through them.
 
     Args:
-        transforms: files, see ``read_transform``; or folders that ``mmreg-register`` wrote. ``[FILE,1]`` is the inverse
-            of a file, as ANTs writes it.
+        transforms: see ``parse_transform_name``; or folders that ``mmreg-register`` wrote.
         inverse: of the whole chain.
+        fixed, moving: the images that the chain without ``inverse`` leads between, for a single transform of FSL that
+            does not name them.
+
+    Returns:
+        The transform, and what was assumed when the files were read.
 
     Raises:
         UserError: a file cannot be used.
     """
-    links = [_link(text) for text in transforms]
-    chain = links[0] if len(links) == 1 else ChainTransform(links)
-    return chain.inverse() if inverse else chain
+
+    def images() -> tuple[NativeGrid, NativeGrid]:
+        if fixed is None or moving is None or len(transforms) > 1:
+            raise UserError(
+                f"transform={transforms[0]}: a transform of FSL needs the images that FSL was given; write "
+                "fsl:FILE,REFERENCE,INPUT for points and for each of several transforms"
+            )
+        return fsl_layout(fixed), fsl_layout(moving)
+
+    links = [_link(text, images) for text in transforms]
+    notes = tuple(dict.fromkeys(note for link in links for note in link.notes))
+    chain = links[0].transform if len(links) == 1 else ChainTransform([link.transform for link in links])
+    return TransformFile(chain.inverse() if inverse else chain, notes)
 
 
 def apply_to_file(
-    transform: WorldTransform,
+    transform: TransformFile,
     source: str | Path,
     out: str | Path,
     *,
@@ -66,14 +80,16 @@ def apply_to_file(
     points_image: str | Path | None = None,
     series: str | None = None,
     reference_series: str | None = None,
+    fill: float | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> str:
+) -> Applied:
     """Apply a transform to a file.
 
     An image is sampled once: each voxel of the reference looks where the transform takes it. A point goes where the
     transform takes it. A transform from the fixed to the moving image so brings a moving image to the fixed one, but
-    fixed points to the moving image; the inverse brings moving points to the fixed image.
+    fixed points to the moving image; the inverse brings moving points to the fixed image. Outside of a displacement
+    field both go on with an affine, see ``FieldTransform``.
 
     Of a series over time every frame is sampled, one after the other, and its time between frames is kept.
 
@@ -88,14 +104,12 @@ def apply_to_file(
         points_image: image in whose voxels the points of ``source`` are.
         series, reference_series: SeriesInstanceUID, where ``source`` or ``reference`` is a folder with several DICOM
             series.
+        fill: value outside of the field of view of ``source``; None is its smallest one, for label maps 0.
         overwrite: replace ``out``.
         progress: called with (frames done, frames in all) of a series over time.
 
-    Returns:
-        A line that says what was done, and one for each note on the images.
-
     Raises:
-        UserError: a file or option cannot be used, or a point lies outside of the transform's field of view.
+        UserError: a file or option cannot be used.
     """
     target = Path(out)
     if target.exists() and not overwrite:
@@ -105,111 +119,67 @@ def apply_to_file(
             raise UserError(f"out={target}: must end in {Path(source).suffix} as the input {source} does")
         if labels is not None:
             raise UserError(f"labels={labels}: {source} holds points, not a label map")
-        return _apply_to_points(transform, Path(source), target, reference, points_frame, points_image)
+        if fill is not None:
+            raise UserError(f"fill={fill:g}: {source} holds points, not an image")
+        if series is not None:
+            raise UserError(f"series={series}: {source} holds points, not an image")
+        images = (points_image, None), (reference, reference_series)
+        return _apply_to_points(transform, Path(source), target, points_frame, images)
     if points_frame is not None or points_image is not None:
         raise UserError(f"points_frame and points_image are for points, but {source} is taken for an image")
     if not target.name.endswith((".nii", ".nii.gz")):
         raise UserError(f"out={target}: the name of an image must end in .nii or .nii.gz")
     if reference is None:
         raise UserError(f"reference must name the image on whose grid {source} is wanted")
-    frames = open_time_series(source) if series is None else None
-    moving = _first(source, labels, series, frames)
-    native = straight_layout(read_layout(reference, reference_series), str(reference))
-    grid = native.canonical_grid
-    like = Volume(torch.empty(1, *grid.shape), grid, native)
-    ensure_output_dir(target.parent)
-    displacement = transform_displacement(transform, grid)
-    _check_seen(moving, displacement, like, source, reference)
-
-    def warped(volume: Volume) -> Volume:
-        if labels == "vote":
-            return vote_labels(volume, displacement, grid)
-        return warp_volume(volume, displacement, grid, "linear" if labels is None else "nearest")
-
-    done = f"{source} sampled on the grid of {reference}"
-    if frames is None:
-        write_image(warped(moving), target, like=like, dtype=moving.stored)
-    else:
-        done = f"{frames.count} frames of {done}"
-        _apply_to_frames(frames, warped, target, labels, native, moving.stored, progress)
-    notes = dict.fromkeys((*moving.native.notes, *native.notes))
-    return "\n".join([done, *(f"Note: {note}" for note in notes)])
-
-
-def _first(source: str | Path, labels: Labels | None, series: str | None, frames: TimeSeries | None) -> Volume:
-    """The image or label map to sample, or the first frame of several."""
-    if frames is not None:
-        return _frame(frames, 0, labels)
-    return read_image(source, series) if labels is None else read_labels(source, series)
-
-
-def _frame(frames: TimeSeries, index: int, labels: Labels | None) -> Volume:
-    name = frames.path if index == 0 else f"frame {index + 1} of {frames.path}"
-    array = frames.read(index)
-    if labels is not None:
-        return labels_of_array(array, frames.native, name)
-    return image_of_array(array, frames.native, name, constant=True)
-
-
-def _apply_to_frames(
-    frames: TimeSeries,
-    warped: Callable[[Volume], Volume],
-    target: Path,
-    labels: Labels | None,
-    native: NativeGrid,
-    stored: np.dtype[Any] | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    def moved() -> Iterator[NDArray[Any]]:
-        for index in range(frames.count):
-            yield native.from_canonical(warped(_frame(frames, index, labels)).data[0].numpy())
-            if progress is not None:
-                progress(index + 1, frames.count)
-
-    write_time_series(moved(), frames, native, target, np.dtype(np.float32) if stored is None else stored)
-
-
-def _check_seen(moving: Volume, displacement: Tensor, like: Volume, source: str | Path, reference: str | Path) -> None:
-    """The commonest mistake, the wrong direction, would otherwise write an empty image."""
-    ones = Volume(torch.ones_like(moving.data, dtype=torch.float32), moving.grid)
-    if not warp_volume(ones, displacement, like.grid, "nearest").data.any():
-        raise UserError(
-            f"{source}: no voxel of {reference} is taken into it by the transform; a moving image is brought to the "
-            "fixed grid without inverse, a fixed image to the moving grid with it"
-        )
+    done, notes = apply_to_image(
+        transform,
+        source,
+        target,
+        reference,
+        labels=labels,
+        series=series,
+        reference_series=reference_series,
+        fill=fill,
+        progress=progress,
+    )
+    return Applied(done, notes)
 
 
 def _apply_to_points(
-    transform: WorldTransform,
+    transform: TransformFile,
     source: Path,
     out: Path,
-    reference: str | Path | None,
     frame: PointsFrame | None,
-    image: str | Path | None,
-) -> str:
-    layouts = [None if path is None else read_layout(path) for path in (image, reference)]
+    images: Sequence[tuple[str | Path | None, str | None]],
+) -> Applied:
+    layouts = [None if path is None else read_layout(path, series) for path, series in images]
     file = read_points(source, frame, layouts[0], layouts[1])
-    outside = ~transform.covers(torch.from_numpy(np.ascontiguousarray(file.points)))
+    outside = ~transform.transform.covers(torch.from_numpy(np.ascontiguousarray(file.points)))
+    notes = [*transform.notes, *file.notes, *(note for layout in layouts if layout for note in layout.notes)]
     if outside.any():
         first = int(outside.nonzero()[0])
         place = ", ".join(f"{value:.4g}" for value in file.points[first])
-        raise UserError(
+        notes.append(
             f"{source}: {int(outside.sum())} of {len(file.points)} points lie outside of the field of view of the "
-            f"transform, the first is number {first + 1} at RAS ({place}) mm"
+            f"transform, the first is number {first + 1} at RAS ({place}) mm, {GOES_ON}"
         )
     ensure_output_dir(out.parent)
-    file.write(map_points(transform, file.points), out)
-    notes = [note for layout in layouts if layout is not None for note in layout.notes]
-    return "\nNote: ".join(dict.fromkeys((f"{len(file.points)} points of {source} mapped", *notes)))
+    file.write(map_points(transform.transform, file.points), out)
+    return Applied(f"{len(file.points)} points of {source} mapped", tuple(dict.fromkeys(notes)))
 
 
-def _link(text: str) -> WorldTransform:
-    inverted = text.startswith("[") and text.endswith("]")
-    path, separator, flag = text[1:-1].rpartition(",") if inverted else (text, "", "0")
-    if inverted and (not separator or flag.strip() not in ("0", "1")):
-        raise UserError(f"transforms={text}: must be [FILE,1] for the inverse of a file")
-    file = Path(path)
-    if file.is_dir():
-        file = file / field_name("displacement", "itk")
-    transform = read_transform(file)
-    return transform.inverse() if flag.strip() == "1" else transform
+def _link(text: str, images: FslImages) -> TransformFile:
+    name = parse_transform_name(text)
+    if not name.path.is_dir():
+        # The inverse leads between the same two images, but the other way round.
+        return read_transform(name, (lambda: images()[::-1]) if name.inverse else images)
+    if name.kind is not None:
+        raise UserError(f"transform={text}: {name.path} is a folder, whose field needs no kind before it")
+    field = read_transform(name.path / field_name("displacement", "itk"))
+    initial = name.path / AFFINE_NAMES["itk"]
+    transform = field.transform
+    if isinstance(transform, FieldTransform) and initial.is_file():
+        matrix = read_affine(initial).matrix
+        assert not isinstance(matrix, FlirtMatrix)
+        transform = dataclasses.replace(transform, beyond=AffineTransform(matrix))
+    return TransformFile(transform.inverse() if name.inverse else transform, field.notes)

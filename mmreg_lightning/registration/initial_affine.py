@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,8 @@ from mmreg_lightning.geometry.moments import moments_translation
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
-from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, read_affine
+from mmreg_lightning.io.transform_names import parse_transform_name
+from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, AffineFile, read_affine
 from mmreg_lightning.registration.limits import search_spacing
 from mmreg_lightning.solvers.affine import AFFINE_KINDS, AffineRegistration, FeatureMap
 
@@ -39,8 +39,8 @@ _LOWERS = 0.9
 loses a sixth of the overlap; where headers of one patient are wrong it gains 11 to 45 %."""
 
 
-def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """The 4x4 matrix that an option names: a matrix as it is, or that of a transform file; None for ``AFFINES``.
+def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64] | AffineFile | None:
+    """What an option names: a 4x4 matrix as it is, or the affine of a transform file; None for ``AFFINES``.
 
     Raises:
         UserError: it is neither, the file cannot be used, or the matrix is no affine.
@@ -56,11 +56,12 @@ def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64
         return matrix
     if affine in AFFINES:
         return None
-    if not Path(affine).exists():
-        if affine.endswith(TRANSFORM_SUFFIXES):
+    name = parse_transform_name(affine)
+    if not name.path.exists():
+        if name.kind is not None or name.inverse or affine.endswith(TRANSFORM_SUFFIXES):
             raise UserError(f"affine={affine}: there is no such file")
         raise UserError(f"affine={affine}: must be one of {', '.join(AFFINES)}, or a transform file")
-    return read_affine(affine)
+    return read_affine(name)
 
 
 def initial_affine(
@@ -85,6 +86,9 @@ def initial_affine(
     Raises:
         UserError: an image is empty within its recipe, or the features cannot be computed.
     """
+    if isinstance(settings.initial, AffineFile):
+        volumes = [image.volume for image in pair]
+        return settings.initial.world(volumes[0].native, volumes[1].native, (volumes[0].path, volumes[1].path)), []
     if settings.initial is not None:
         return settings.initial, []
     if settings.affine == "none":

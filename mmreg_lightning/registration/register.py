@@ -28,7 +28,7 @@ from mmreg_lightning.files import check_free, new_output_dir
 from mmreg_lightning.geometry.placement import place_on
 from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.io.images import mask_of_labels
+from mmreg_lightning.io.images import check_fill, mask_of_labels
 from mmreg_lightning.io.in_memory import library_of, volume_of
 from mmreg_lightning.registration.result import OUTPUTS, Result, check_field_formats
 from mmreg_lightning.registration.settings import Options, Settings, resolve
@@ -63,7 +63,7 @@ def register(
         fixed_series, moving_series: SeriesInstanceUID, for a folder with several DICOM series.
         progress: called with (iterations done, iterations in all).
         options: the fields of ``Options``: checkpoint, features, fixed_modality, moving_modality, affine, spacing,
-            solver, overrides, device, confidence.
+            solver, overrides, device, confidence, fill.
 
     Raises:
         UserError: an image or an option cannot be used.
@@ -147,6 +147,7 @@ def register_pair(
     """
     watch = Stopwatch() if watch is None else watch
     pair = Pair(straight_image(pair.fixed), pair.moving)
+    check_fill(settings.fill, pair.moving.volume)
     maps = extract(pair, settings)
     registration = solve(maps, settings.solver, progress)
     watch.seconds.update(registration.seconds)
@@ -157,7 +158,7 @@ def register_pair(
             cues = solution_cues(registration, maps, settings.solver)
             assessment = assess(settings.confidence, cues, registration.feature_grid, fixed)
     with watch.stage("warp"):
-        moved = warp_volume(pair.moving.volume, displacement, fixed.grid)
+        moved = warp_volume(pair.moving.volume, displacement, fixed.grid, fill=settings.fill)
         labels = pair.moving.labels
         if labels is not None:
             labels = warp_volume(labels, displacement, fixed.grid, "nearest")

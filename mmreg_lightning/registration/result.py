@@ -25,11 +25,24 @@ from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, sh
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.rigid import is_rigid
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.world_transforms import FieldTransform, map_points, transform_displacement
-from mmreg_lightning.io.field_formats import FIELD_FORMATS, FieldFormat, field_name, write_field
+from mmreg_lightning.geometry.world_transforms import (
+    AffineTransform,
+    FieldTransform,
+    map_points,
+    transform_displacement,
+)
+from mmreg_lightning.io.field_formats import (
+    AFFINE_NAMES,
+    FIELD_FORMATS,
+    OUTPUT_FORMATS,
+    FieldFormat,
+    OutputFormat,
+    field_name,
+    write_affine_as,
+    write_field,
+)
 from mmreg_lightning.io.images import write_image
 from mmreg_lightning.io.in_memory import Library, image_for
-from mmreg_lightning.io.transforms import write_affine
 from mmreg_lightning.registration.report import registration_picture, write_html, write_png
 from mmreg_lightning.registration.settings import Settings, default_spacing
 from mmreg_lightning.registration.solve import Registration, Stopwatch
@@ -40,7 +53,7 @@ OUTPUTS = (
     "warped.nii.gz",
     "warped_labels.nii.gz",
     *_FIELDS,
-    "affine.tfm",
+    *AFFINE_NAMES.values(),
     "jacobian.nii.gz",
     "run.yaml",
     "report.png",
@@ -100,13 +113,17 @@ class Result:
 
     @property
     def transform(self) -> FieldTransform:
-        """Maps points (N, 3), world RAS mm, of the fixed to the moving image; it has an ``inverse()``."""
-        return FieldTransform(self.displacement[0], self.pair.fixed.volume.grid)
+        """Maps points (N, 3), world RAS mm, of the fixed to the moving image; it has an ``inverse()``.
+
+        Outside of the fixed image it goes on with the initial affine, see ``FieldTransform``.
+        """
+        initial = AffineTransform(np.asarray(self.registration.initial))
+        return FieldTransform(self.displacement[0], self.pair.fixed.volume.grid, initial)
 
     @property
     def notes(self) -> list[str]:
         """What was assumed of the files and decided on the way, one sentence each."""
-        own = [*self.pair.fixed.notes, *self.pair.moving.notes, *self.registration.notes]
+        own = [*self.pair.fixed.notes, *self.pair.moving.notes, *self.settings.notes, *self.registration.notes]
         moving = self.pair.moving.volume
         if not is_rigid(moving.grid.affine):
             rigid = straight_layout(moving.native, "").description
@@ -150,7 +167,7 @@ class Result:
     def write(
         self,
         folder: str | Path,
-        field_formats: Sequence[FieldFormat] = ("itk",),
+        field_formats: Sequence[OutputFormat] = ("itk",),
         overwrite: bool = False,
         *,
         command: str | None = "mmreg_lightning.register",
@@ -164,7 +181,8 @@ class Result:
 
         Args:
             folder: created if need be.
-            field_formats: of the displacement and of its inverse, besides ``itk``, which ``mmreg-apply`` reads.
+            field_formats: of the displacement, of its inverse and of the affine, besides ``itk``, which ``mmreg-apply``
+                reads; see ``OUTPUT_FORMATS``.
             overwrite: replace the results of an earlier registration there.
             command: the command line, for run.yaml.
             full: False leaves out the inverse, the Jacobian map and the HTML page.
@@ -200,7 +218,7 @@ class Result:
             write_json(out / "metrics.json", timed.metrics)
         return out
 
-    def _write_images(self, out: Path, formats: Sequence[FieldFormat]) -> None:
+    def _write_images(self, out: Path, formats: Sequence[OutputFormat]) -> None:
         fixed, moving, found = self.pair.fixed.volume, self.pair.moving, self.registration
         with self.watch.stage("write"):
             if self.pair.fixed.straight:
@@ -211,12 +229,13 @@ class Result:
                 moved = Volume(moved.data.clamp_min(0), moved.grid, moved.native)  # IGNORED is no label
                 write_image(moved, out / "warped_labels.nii.gz", like=fixed, dtype=moving.labels.stored)
             for kind in formats:
-                write_field(found.displacement, fixed, moving.volume, out, "displacement", kind)
-            write_affine(found.initial, out / "affine.tfm")
+                if kind != "lta":
+                    write_field(found.displacement, fixed, moving.volume, out, "displacement", kind)
+                write_affine_as(np.asarray(found.initial), fixed, moving.volume, out, kind)
             if self.confidence is not None:
                 write_image(self.confidence.volume, out / CONFIDENCE, like=fixed)
 
-    def _write_maps(self, out: Path, formats: Sequence[FieldFormat]) -> None:
+    def _write_maps(self, out: Path, formats: Sequence[OutputFormat]) -> None:
         fixed, moving = self.pair.fixed.volume, self.pair.moving.volume
         with self.watch.stage("inverse"):
             for kinds, image in _fields_by_grid(moving, formats):
@@ -232,26 +251,27 @@ class Result:
         return image_for(Volume(volume.data, fixed.grid, fixed.native), self.library, like.stored)
 
 
-def _fields_by_grid(image: Volume, formats: Sequence[FieldFormat]) -> list[tuple[list[FieldFormat], Volume]]:
+def _fields_by_grid(image: Volume, formats: Sequence[OutputFormat]) -> list[tuple[list[FieldFormat], Volume]]:
     """Formats of fields on an image's grid, and the image that gives the grid: ITK's needs a rigid one."""
+    kinds = [kind for kind in formats if kind != "lta"]  # which has affines alone
     if is_rigid(image.grid.affine):
-        return [(list(formats), image)]
+        return [(kinds, image)]
     native = straight_layout(image.native, "")
     grid = native.canonical_grid
-    others: list[FieldFormat] = [kind for kind in formats if kind != "itk"]
+    others: list[FieldFormat] = [kind for kind in kinds if kind != "itk"]
     rigid = Volume(torch.empty(1, *grid.shape), grid, native, image.path)
     return [(["itk"], rigid), *([(others, image)] if others else [])]
 
 
-def check_field_formats(names: Sequence[str]) -> list[FieldFormat]:
+def check_field_formats(names: Sequence[str]) -> list[OutputFormat]:
     """The formats to write, ``itk`` first.
 
     Raises:
         UserError: there is none, or one is unknown.
     """
-    unknown = [name for name in names if name not in FIELD_FORMATS]
+    unknown = [name for name in names if name not in OUTPUT_FORMATS]
     if unknown or not names:
-        raise UserError(f"field_formats={' '.join(unknown)}: must be of {', '.join(FIELD_FORMATS)}, at least one")
+        raise UserError(f"field_formats={' '.join(unknown)}: must be of {', '.join(OUTPUT_FORMATS)}, at least one")
     return list(dict.fromkeys(("itk", *names)))  # type: ignore[arg-type] # checked above
 
 

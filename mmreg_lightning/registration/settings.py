@@ -20,6 +20,8 @@ from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.io.transform_names import parse_transform_name
+from mmreg_lightning.io.transforms import AffineFile
 from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint, family_of_config, shipped
 from mmreg_lightning.registration.initial_affine import read_initial_affine
 from mmreg_lightning.runtime import resolve_device
@@ -40,7 +42,8 @@ class Options:
         fixed_modality, moving_modality: choose the intensity recipes; None is the checkpoint's. Letter case matters
             only with a checkpoint.
         affine: alignment before the solver: ``auto``, ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, a
-            transform file of ITK or ANTs, or a 4x4 matrix (world RAS mm of the fixed to that of the moving image).
+            transform file (see ``read_transform``), or a 4x4 matrix (world RAS mm of the fixed to that of the moving
+            image).
         body_mask: an image without a mask gets that of the body in it, see ``geometry.body.body_mask``.
         spacing: of the working grid, mm; None is the checkpoint's, without one ``default_spacing``.
         solver: name of a file of conf/solver, which takes the descent step that the checkpoint was trained with; None
@@ -48,6 +51,8 @@ class Options:
         overrides: ``KEY=VALUE`` of ``solver.*``, or of ``descent.step.*``, which is the solver's step.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         confidence: file of mmreg-calibrate; the registration is then judged, which needs a second run of the solver.
+        fill: of the warped image, where it lies outside of the moving one's field of view; None is the smallest value
+            of the moving image.
     """
 
     checkpoint: str | Path | None = None
@@ -61,6 +66,7 @@ class Options:
     overrides: Sequence[str] = ()
     device: str = "auto"
     confidence: str | Path | None = None
+    fill: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +80,11 @@ class Settings:
         fixed_modality, moving_modality: names.
         spacing: of the working grid, mm; None is to be chosen by ``default_spacing``.
         label_names: organ name of each label id that is known.
-        affine: what precedes the solver, in words; ``initial`` is its 4x4 matrix where it is given.
+        affine: what precedes the solver, in words; ``initial`` is its 4x4 matrix or its file where it is given.
         device: where features are computed and compared.
         confidence: to judge the registration by, and its file.
         body_mask: an image without a mask gets that of the body in it.
+        fill: see ``Options``.
     """
 
     family: FeatureFamily
@@ -88,11 +95,17 @@ class Settings:
     spacing: float | Sequence[float] | None
     label_names: Mapping[int, str]
     affine: str = "none"
-    initial: NDArray[np.float64] | None = None
+    initial: NDArray[np.float64] | AffineFile | None = None
     device: torch.device = torch.device("cpu")
     confidence: ConfidenceModel | None = None
     confidence_file: Path | None = None
     body_mask: bool = False
+    fill: float | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed when files were read, one sentence each."""
+        return self.initial.notes if isinstance(self.initial, AffineFile) else ()
 
     @property
     def features(self) -> FeatureExtractor:
@@ -101,7 +114,7 @@ class Settings:
 
     def files(self) -> dict[str, Path]:
         """Files that the settings were read from, by the names of the options."""
-        affine = Path(self.affine) if self.initial is not None and Path(self.affine).exists() else None
+        affine = parse_transform_name(self.affine).path if isinstance(self.initial, AffineFile) else None
         found = {"confidence": self.confidence_file, "checkpoint": self.family.checkpoint, "affine": affine}
         return {name: path for name, path in found.items() if path is not None}
 
@@ -121,6 +134,7 @@ class Settings:
             "spacing_mm": list(spacing) if isinstance(spacing, Sequence) else spacing,
             "affine": self.affine,
             "body_mask": self.body_mask,
+            **({} if self.fill is None else {"fill": self.fill}),
             "solver": dict(self.solver_config),
         }
 
@@ -142,6 +156,8 @@ def resolve(options: Options) -> Settings:
     """
     if options.spacing is not None and not 0 < options.spacing < float("inf"):
         raise UserError(f"spacing={options.spacing}: must be a positive number of millimetres")
+    if options.fill is not None and not abs(options.fill) < float("inf"):
+        raise UserError(f"fill={options.fill}: must be a finite number")
     if options.checkpoint is not None:
         family = family_of_checkpoint(options.checkpoint)
     else:
@@ -177,6 +193,7 @@ def resolve(options: Options) -> Settings:
         None if options.confidence is None else read_confidence(options.confidence),
         None if options.confidence is None else Path(options.confidence),
         options.body_mask,
+        options.fill,
     )
     if settings.confidence is not None:
         check_calibration(settings.confidence, str(options.confidence), family.checkpoint, settings.calibrated())

@@ -7,11 +7,14 @@ import pytest
 import torch
 from wavy import an_affine, inner_points, wavy_field
 
+from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
+from mmreg_lightning.geometry.transform import then_affine
 from mmreg_lightning.geometry.world_transforms import (
     AffineTransform,
     ChainTransform,
     FieldTransform,
+    least_squares_affine,
     map_points,
     transform_displacement,
 )
@@ -78,3 +81,40 @@ def test_what_a_field_covers(field: FieldTransform) -> None:
     there = field(points)
     assert field.inverse().covers(there[:5]).all()
     assert not ChainTransform([AffineTransform(an_affine()), field]).covers(points + 300).any()
+
+
+def shifted_then(affine: np.ndarray, grid: Grid) -> FieldTransform:
+    """A shift by (2, -3, 1) voxels and then an affine, which the field is told to go on with."""
+    shift = torch.tensor([2.0, -3.0, 1.0]).view(1, 3, 1, 1, 1).expand(1, 3, *grid.shape)
+    return FieldTransform(then_affine(shift, grid, affine)[0], grid, AffineTransform(affine))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["affine given", "closest affine"])
+def test_outside_of_the_field_the_affine_goes_on(known: bool) -> None:
+    grid = wavy_field().grid
+    field = shifted_then(an_affine(), grid)
+    if not known:
+        field = FieldTransform(field.displacement, grid)
+    outside = transform_points(grid.affine, np.array([[-20.0, 10, 10], [60, 50, 70], [15, -40, 20]]))  # 40 mm and more
+    assert not field.covers(torch.from_numpy(outside)).any()
+    expected = transform_points(an_affine() @ grid.affine, np.array([[-18.0, 7, 11], [62, 47, 71], [17, -43, 21]]))
+    np.testing.assert_allclose(map_points(field, outside), expected, atol=2e-3)
+    np.testing.assert_allclose(map_points(field.inverse(), expected), outside, atol=0.02)
+    wider = Grid((60, 56, 64), grid.affine @ np.array([[1, 0, 0, -10], [0, 1, 0, -10], [0, 0, 1, -10], [0, 0, 0, 1.0]]))
+    image = transform_displacement(field, wider)
+    assert torch.allclose(image, shifted_then(an_affine(), wider).displacement, atol=2e-3), "images, too"
+
+
+def test_the_continuation_begins_where_the_field_ends(field: FieldTransform) -> None:
+    edge = transform_points(field.grid.affine, np.array([[39.0, 20.3, 11.7]]))
+    step = field.grid.direction[:, 0] * 1e-4  # mm
+    there = map_points(field, np.concatenate([edge - step, edge, edge + step]))
+    assert np.linalg.norm(np.diff(there, axis=0), axis=1).max() < 1e-3
+
+
+def test_an_affine_of_one_plane_is_not_determined() -> None:
+    plane = np.random.default_rng(0).uniform(-10, 10, (20, 3)) * [1, 1, 0]
+    assert np.array_equal(least_squares_affine(plane, plane + [1, 2, 3]).matrix, np.eye(4))
+    points = np.random.default_rng(0).uniform(-10, 10, (20, 3))
+    found = least_squares_affine(points, transform_points(an_affine(), points)).matrix
+    np.testing.assert_allclose(found, an_affine(), atol=1e-9)

@@ -1,4 +1,4 @@
-"""CSV files of points; what ``mmreg-apply`` does with them is tested there."""
+"""Frames of files of points; what ``mmreg-apply`` does with the points is tested there."""
 
 from __future__ import annotations
 
@@ -8,37 +8,34 @@ import numpy as np
 import pytest
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.io.points import read_point_table
+from mmreg_lightning.geometry.native import NativeGrid
+from mmreg_lightning.io.points import is_point_file, read_points
 
-
-@pytest.mark.parametrize("header", ["", "i,j,k\n"], ids=["no header", "header"])
-def test_points_with_and_without_a_header(header: str, tmp_path: Path) -> None:
-    path = tmp_path / "points.csv"
-    path.write_text(f"{header}1,2,3\n4.5, 6e0 ,-7,extra\n\n")
-    table = read_point_table(path)
-    np.testing.assert_array_equal(table.coordinates, [[1, 2, 3], [4.5, 6, -7]])
-    assert len(table.header) == (1 if header else 0) and table.rows[1][3] == "extra"
+GRID = NativeGrid((4, 5, 6), np.array([[0, -2.0, 0, 10], [3, 0, 0, 20], [0, 0, 1, 30], [0, 0, 0, 1]]))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"i,j,k\n1,2,x\n", "points.csv: row 2 does not begin with three finite numbers: 1,2,x"),
-        (b"1,2,3\n1,2\n", "row 2"),
-        (b"1;2;3\n4,5,6\n7;8;9\n", "row 3"),
-        (b"0;5,1,2\n", "row 1"),
-        (b"1,2,nan\n", "row 1"),
-        (b"", "points.csv holds no point"),
-        (b"\xff\xfe\x00", "not a readable CSV"),
-    ],
+    ("text", "ras"),
+    [("r,a,s\n1,2,3\n", [1, 2, 3]), ("l,p,s\n1,2,3\n", [-1, -2, 3]), ("i,j,k\n1,2,3\n", [6, 23, 33])],
+    ids=["ras", "lps", "voxel"],
 )
-def test_files_that_are_none(tmp_path: Path, content: bytes, message: str) -> None:
-    path = tmp_path / "points.csv"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        read_point_table(path)
+def test_the_header_gives_the_frame(text: str, ras: list[float], tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    file = read_points(tmp_path / "p.csv", None, GRID, GRID)
+    np.testing.assert_array_equal(file.points, [ras])
+    file.write(file.points, tmp_path / "q.csv")
+    assert (tmp_path / "q.csv").read_text().splitlines()[1] == "1.000000,2.000000,3.000000"
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no file .*nowhere.csv"):
-        read_point_table(tmp_path / "nowhere.csv")
+def test_a_frame_must_be_known_and_voxels_need_images(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("x,y,z\n1,2,3\n")
+    with pytest.raises(UserError, match="p.csv: its points need a frame"):
+        read_points(tmp_path / "p.csv")
+    with pytest.raises(UserError, match="points_image must name the image"):
+        read_points(tmp_path / "p.csv", "voxel")
+    np.testing.assert_array_equal(read_points(tmp_path / "p.csv", "lps").points, [[-1, -2, 3]])
+
+
+def test_which_files_hold_points() -> None:
+    assert all(is_point_file(f"a.{ending}") for ending in ("csv", "TSV", "fcsv", "mrk.json", "ply"))
+    assert not any(is_point_file(f"a.{ending}") for ending in ("nii.gz", "tfm"))

@@ -15,7 +15,7 @@ from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.evaluation.tre import landmark_errors
 from mmreg_lightning.io.images import read_image
-from mmreg_lightning.io.points import read_point_table
+from mmreg_lightning.io.point_tables import read_point_table
 from mmreg_lightning.phantom.dataset import NAME, dataset_description, true_displacement, write_phantom
 from mmreg_lightning.phantom.subject import make_subject
 

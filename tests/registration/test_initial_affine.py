@@ -21,7 +21,9 @@ from mmreg_lightning.features.labels import LabelFeatures
 from mmreg_lightning.functional.intensity import Recipe
 from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.io.transforms import read_affine, write_affine
+from mmreg_lightning.io.fsl import write_flirt_matrix
+from mmreg_lightning.io.images import read_image
+from mmreg_lightning.io.transforms import AffineFile, read_affine, write_affine
 from mmreg_lightning.registration.initial_affine import (
     AFFINES,
     check_overlap,
@@ -68,7 +70,7 @@ def test_a_matrix_is_taken_as_it_is_and_one_of_a_file_comes_back(tmp_path: Path)
     turned[:3, :3] = 1.1 * Rotation.from_euler("z", 30, degrees=True).as_matrix()
     write_affine(turned, tmp_path / "turned.tfm")
     read = read_initial_affine(str(tmp_path / "turned.tfm"))
-    assert read is not None and np.allclose(read, turned, rtol=0, atol=1e-9)
+    assert isinstance(read, AffineFile) and np.allclose(read.matrix, turned, rtol=0, atol=1e-9)
     given = read_initial_affine(np.diag([1, 1, -1, 1]))
     assert given is not None and given.dtype == np.float64 and given.tolist() == np.diag([1.0, 1, -1, 1]).tolist()
 
@@ -234,7 +236,7 @@ def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callab
     assert np.allclose(result.registration.initial, matrix, atol=1e-6)
     spread = result.registration.deformation.abs().max()
     assert spread < 1e-3  # voxels: nothing is left to do
-    assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm"), matrix, atol=1e-6)
+    assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm").matrix, matrix, atol=1e-6)
     run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
     assert run["inputs"]["affine"]["path"] == str(tmp_path / "shift.tfm")
 
@@ -254,3 +256,24 @@ def test_auto_searches_where_the_headers_are_wrong_and_says_so(shift: tuple[int,
     assert errors_mm(found, truth).max() < 2.5
     assert len(said) == 1 and said[0].startswith("The headers are not trusted") and why in said[0]
     assert "turned it by 20 degrees" in said[0]
+
+
+def test_a_matrix_of_flirt_is_understood_with_both_images(write_scene: Callable, tmp_path: Path) -> None:
+    matrix = translation(60, 40, -30)
+    fixed, moving = write_scene("f", axes="PSR"), write_scene("m", affine=matrix @ STRAIGHT, shift=(60, 40, -30))
+    layouts = [read_image(path).native for path in (fixed.image, moving.image)]
+    write_flirt_matrix(matrix, layouts[0], layouts[1], tmp_path / "flirt.mat")
+    files = files_of(fixed.image, moving.image)
+    result = register_to(files, tmp_path / "out", affine=str(tmp_path / "flirt.mat"), overrides=QUICK)
+    assert np.allclose(result.registration.initial, matrix, atol=1e-4)
+    assert any("taken for one of FSL's FLIRT" in note for note in result.notes)
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
+    assert run["inputs"]["affine"]["path"] == str(tmp_path / "flirt.mat") and run["notes"] == result.notes
+    named = read_initial_affine(f"[fsl:{tmp_path / 'flirt.mat'},1]")
+    assert isinstance(named, AffineFile) and named.notes == ()
+    back = named.world(layouts[1], layouts[0], (None, None))
+    np.testing.assert_allclose(back @ matrix, np.eye(4), atol=1e-4)
+    pair = [tmp_path / "m.mha"]
+    pair[0].write_bytes(b"")
+    with pytest.raises(UserError, match="m.mha is not NIfTI"):
+        named.world(layouts[0], layouts[1], (fixed.image, pair[0]))

@@ -322,3 +322,18 @@ def test_series_of_one_study_with_labels_on_other_grids(write_scene: Callable, t
     assert torch.allclose(python.displacement, expected.displacement, atol=0.05)
     with pytest.raises(UserError, match=r"^fixed_series=1: fixed must be a folder with DICOM files$"):
         mmreg_lightning.register(nib.load(fixed.image), moving.image, fixed_series="1")
+
+
+def test_the_warped_image_is_filled_outside_of_the_moving_one(write_scene: Callable, tmp_path: Path) -> None:
+    fixed, moving = write_scene("f"), write_scene("m", (20, 20, 20))
+    files = files_of(fixed.image, moving.image)
+    register_to(files, tmp_path / "own", overrides=QUICK)
+    register_to(files, tmp_path / "out", overrides=QUICK, fill=-1000.0)
+    own, filled = (read_image(tmp_path / name / "warped.nii.gz").data for name in ("own", "out"))
+    outside = filled == -1000
+    assert outside.float().mean() > 0.2 and torch.equal(own[~outside], filled[~outside])
+    assert (own[outside] == read_image(moving.image).data.min()).all()
+    run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
+    assert run["settings"]["fill"] == -1000
+    with pytest.raises(UserError, match="fill=inf: must be a finite number"):
+        register_to(files, tmp_path / "inf", fill=float("inf"))

@@ -98,7 +98,7 @@ def test_what_an_earlier_registration_left_is_removed_and_nothing_else(shifted: 
     settings = dataclasses.replace(shifted.settings, confidence=model())
     judged = register_pair(shifted.pair, settings)
     judged.write(out, ["fsl"], full=False)
-    named = QUICKLY_WRITTEN | {CONFIDENCE, "displacement.fsl.nii.gz"}
+    named = QUICKLY_WRITTEN | {CONFIDENCE, "displacement.fsl.nii.gz", "affine.fsl.mat"}
     assert {path.name for path in out.iterdir()} == named
     assert read_image(out / CONFIDENCE).grid.same_as(shifted.pair.fixed.volume.grid)
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -119,7 +119,7 @@ def test_itk_is_always_written_and_first() -> None:
 def test_a_field_format_that_is_none(names: list[str], told: str) -> None:
     with pytest.raises(UserError) as error:
         check_field_formats(names)
-    assert str(error.value) == f"field_formats={told}: must be of itk, l2r, fsl, torch, at least one"
+    assert str(error.value) == f"field_formats={told}: must be of itk, l2r, fsl, torch, lta, at least one"
 
 
 def test_a_run_is_described_by_versions_and_checksums(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_every_file_is_written_and_says_what_it_should(
         checkpoint=checkpoint,
         overrides=QUICK,
         command="mmreg-register ${x}",
-        field_formats=("itk", "l2r", "fsl", "torch"),
+        field_formats=("itk", "l2r", "fsl", "torch", "lta"),
     )
     assert sorted(p.name for p in out.iterdir()) == sorted(OUTPUTS)
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
