@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmreg_lightning.data.pair import Image, ImageFiles, Pair
+from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.registration.register import register_files
@@ -201,3 +202,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer.strategy.connect(module)
     trainer.save_checkpoint(path, weights_only=True)
     return path
+
+
+def body(header: NDArray[np.float64], mask: NDArray | None = None, contrast: float = 1.0) -> Image:
+    """The scene, by a header that places it as ``header @ STRAIGHT`` does."""
+    voxels = np.stack(np.meshgrid(*(np.arange(32),) * 3, indexing="ij"), axis=-1)
+    return image_of(contrast * picture(voxels @ STRAIGHT[:3, :3].T + STRAIGHT[:3, 3]), header @ STRAIGHT, mask)
+
+
+def errors_mm(found: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances at points of the body."""
+    points = CENTER + np.random.default_rng(0).uniform(-30, 30, (50, 3))
+    return np.linalg.norm(transform_points(found, points) - transform_points(expected, points), axis=1)

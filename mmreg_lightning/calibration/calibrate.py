@@ -23,8 +23,9 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.perturbed import read_perturbations
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import sha256
+from mmreg_lightning.geometry.working import default_spacing
 from mmreg_lightning.io.images import read_image
-from mmreg_lightning.registration.settings import Settings, default_spacing
+from mmreg_lightning.registration.settings import Settings
 
 Floats = NDArray[np.float64]
 Cases = Sequence[MeasuredCase]

@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--affine",
         default="auto",
         metavar="KIND|FILE",
-        help="before the deformation: auto (default) trusts the headers where images overlap and their features agree, "
+        help="before the deformation: auto (default) trusts the headers where images overlap and MIND-SSC agrees, "
         "else it aligns the centres of mass and searches a rigid transform, and says so; none trusts the "
         "headers, moments aligns the centres of mass, rigid, similarity and affine search by the features from both; "
         "or a transform file of ITK, ANTs, FSL, FreeSurfer (.lta) or MINC (.xfm), or a bare 4x4 matrix, named as in "

@@ -19,9 +19,21 @@ WORKING_MULTIPLE = 8
 """Multiple of the sides of a working grid, so that features of stride 2 pool by 2 and 4 without a remainder."""
 
 
+_LONGEST_SIDE = 128  # voxels of a default working grid: seconds to a minute on a CPU
 _THIN = 32
 """Voxels of a working grid: along a shorter axis of an image, most patches of features reach beyond its border."""
 _CONTINUED = 8  # working voxels, as far as features see
+
+
+def default_spacing(grid: Grid) -> float:
+    """Working spacing when nobody names one, mm, equal along all axes.
+
+    The geometric mean of the image's own spacing, or as much more as keeps the longest side within 128 voxels; to
+    four digits.
+    """
+    extent = max(n * s for n, s in zip(grid.shape, grid.spacing.tolist(), strict=True))
+    mean = float(grid.spacing.prod()) ** (1 / 3)
+    return float(f"{max(mean, extent / _LONGEST_SIDE):.4g}")
 
 
 def working_grid(grid: Grid, spacing: float | Sequence[float], multiple: int = WORKING_MULTIPLE) -> Grid:

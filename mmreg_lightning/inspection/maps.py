@@ -18,11 +18,11 @@ from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.working import working_grid
+from mmreg_lightning.geometry.working import default_spacing, working_grid
 from mmreg_lightning.inspection.retrieval import sample_features
 from mmreg_lightning.registration.initial_affine import network_input
 from mmreg_lightning.registration.limits import check_working_size
-from mmreg_lightning.registration.settings import Settings, default_spacing
+from mmreg_lightning.registration.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,15 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe, normalise_intensity
 from mmreg_lightning.functional.resize import pool
-from mmreg_lightning.geometry.frames import transform_points
 from mmreg_lightning.geometry.grid import Grid, is_invertible
 from mmreg_lightning.geometry.moments import moments_translation
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.working import field_of_view, prepare_image, working_grid
+from mmreg_lightning.geometry.working import default_spacing, field_of_view, prepare_image, working_grid
 from mmreg_lightning.io.transform_names import parse_transform_name
 from mmreg_lightning.io.transforms import TRANSFORM_SUFFIXES, AffineFile, read_affine
+from mmreg_lightning.registration.auto_affine import JUDGE, trusted_affine
+from mmreg_lightning.registration.families import family_of_config
 from mmreg_lightning.registration.limits import search_spacing
 from mmreg_lightning.solvers.affine import AFFINE_KINDS, AffineRegistration, FeatureMap
 
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
     from mmreg_lightning.registration.settings import Settings
 
 AFFINES = ("auto", "none", "moments", *AFFINE_KINDS)
-_FAR = 25.0
-"""mm, root mean square over the fixed image: a rigid search that ends nearer than this to the headers agrees with them.
-What is left is the solver's: on 33 patients whose headers are right to a centimetre or two it is as good without."""
-_LOWERS = 0.9
-"""Share of the features' energy that a rigid search must get below. Between two subjects' vertebrae it gains 8 % and
-loses a sixth of the overlap; where headers of one patient are wrong it gains 11 to 45 %."""
 
 
 def read_initial_affine(affine: str | NDArray[np.float64]) -> NDArray[np.float64] | AffineFile | None:
@@ -71,9 +66,9 @@ def initial_affine(
 
     ``none`` trusts the headers, ``moments`` aligns the centres of mass of what lies in the masks. ``rigid``,
     ``similarity`` and ``affine`` go on from both of these, and from centre on centre of the images, with
-    ``AffineRegistration`` on the features, each image's on its own working grid. ``auto`` trusts the headers where the
-    fields of view overlap and no rigid search, from all three starts, finds much lower energy of the features far from
-    there; else it takes the result of the search, or the best start if the search does not lower the energy much.
+    ``AffineRegistration`` on the features, each image's on its own working grid. ``auto`` searches a rigid transform
+    likewise, but always by MIND-SSC at ``default_spacing``, so that all features begin at one alignment, and takes it
+    only where the headers cannot be trusted, see ``trusted_affine``.
 
     Args:
         pair: images, intensities as in the file.
@@ -93,6 +88,10 @@ def initial_affine(
         return settings.initial, []
     if settings.affine == "none":
         return np.eye(4), []
+    if settings.affine == "auto":
+        # Features that were not trained for these images find low energy in wrong places.
+        settings = dataclasses.replace(settings, family=family_of_config(JUDGE))
+        spacing = default_spacing(pair.fixed.volume.grid)
     modalities = Pair(settings.fixed_modality, settings.moving_modality)
     moments = moments_translation(
         *(_mass(image, settings.family.display(name)) for image, name in zip(pair, modalities, strict=True))
@@ -109,41 +108,9 @@ def initial_affine(
     centers[:3, 3] = pair.moving.volume.grid.center - pair.fixed.volume.grid.center
     starts = [np.eye(4), moments, centers]
     if settings.affine == "auto":
-        return _choose(maps[0], maps[1], starts, pair.fixed.volume.grid)
+        return trusted_affine(maps[0], maps[1], starts, pair.fixed.volume.grid)
     # Checked when the options were read.
     return AffineRegistration(settings.affine)(maps[0], maps[1], starts), []  # type: ignore[arg-type]
-
-
-def _choose(
-    fixed: FeatureMap, moving: FeatureMap, starts: Sequence[NDArray[np.float64]], grid: Grid
-) -> tuple[NDArray[np.float64], list[str]]:
-    """The ``auto`` alignment.
-
-    Args:
-        fixed, moving: features of the images.
-        starts: those of the headers, of the centres of mass, of the fields of view.
-        grid: of the fixed image.
-    """
-    search = AffineRegistration("rigid")
-    found = search(fixed, moving, starts)
-    *costs, lowest = search.costs(fixed, moving, [*starts, found])
-    corners = transform_points(grid.affine, list(itertools.product(*((0, n - 1) for n in grid.shape))))
-    # The variance of a box is a third of that of its corners.
-    moved = transform_points(found, corners) - corners
-    mean = moved.mean(axis=0)
-    distance = float(np.sqrt((mean**2).sum() + ((moved - mean) ** 2).sum(axis=1).mean() / 3))
-    overlap = costs[0] < float("inf")
-    if overlap and (distance < _FAR or lowest > _LOWERS * costs[0]):
-        return starts[0], []
-    why = "the features agree better elsewhere" if overlap else "the images hardly overlap"
-    best = int(np.argmin(costs))
-    if lowest < _LOWERS * costs[best]:
-        angle = float(np.degrees(np.arccos(np.clip((np.trace(found[:3, :3]) - 1) / 2, -1, 1))))
-        how = f"a rigid search moved the image by {np.linalg.norm(mean):.0f} mm and turned it by {angle:.0f} degrees"
-    else:
-        found = starts[best]
-        how = f"{('the headers', 'the centres of mass', 'the centres of the fields of view')[best]} were aligned"
-    return found, [f"The headers are not trusted, because {why}: {how}; --affine none keeps the headers."]
 
 
 def _mass(image: Image, recipe: Recipe) -> Volume:

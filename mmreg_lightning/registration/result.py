@@ -25,6 +25,7 @@ from mmreg_lightning.files import check_free, new_output_dir, remove_outputs, sh
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.rigid import is_rigid
 from mmreg_lightning.geometry.volume import Volume
+from mmreg_lightning.geometry.working import default_spacing
 from mmreg_lightning.geometry.world_transforms import (
     AffineTransform,
     FieldTransform,
@@ -44,7 +45,7 @@ from mmreg_lightning.io.field_formats import (
 from mmreg_lightning.io.images import write_image
 from mmreg_lightning.io.in_memory import Library, image_for
 from mmreg_lightning.registration.report import registration_picture, write_html, write_png
-from mmreg_lightning.registration.settings import Settings, default_spacing
+from mmreg_lightning.registration.settings import Settings
 from mmreg_lightning.registration.solve import Registration, Stopwatch
 from mmreg_lightning.runtime import peak_memory_mb
 

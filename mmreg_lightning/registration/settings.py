@@ -19,7 +19,6 @@ from mmreg_lightning.confidence.model import ConfidenceModel, check_calibration,
 from mmreg_lightning.config import CONF_DIR, instantiate
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
-from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.io.transform_names import parse_transform_name
 from mmreg_lightning.io.transforms import AffineFile
 from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint, family_of_config, shipped
@@ -29,7 +28,6 @@ from mmreg_lightning.solvers.protocol import Solver
 
 UNNAMED = "unnamed"
 """Modality without a checkpoint and without a name: pictures show it as MR, by percentiles."""
-_LONGEST_SIDE = 128  # voxels of a default working grid: seconds to a minute on a CPU
 
 
 @dataclass(frozen=True)
@@ -198,17 +196,6 @@ def resolve(options: Options) -> Settings:
     if settings.confidence is not None:
         check_calibration(settings.confidence, str(options.confidence), family.checkpoint, settings.calibrated())
     return settings
-
-
-def default_spacing(grid: Grid) -> float:
-    """Working spacing when nobody names one, mm, equal along all axes.
-
-    The geometric mean of the image's own spacing, or as much more as keeps the longest side within 128 voxels; to
-    four digits.
-    """
-    extent = max(n * s for n, s in zip(grid.shape, grid.spacing.tolist(), strict=True))
-    mean = float(grid.spacing.prod()) ** (1 / 3)
-    return float(f"{max(mean, extent / _LONGEST_SIDE):.4g}")
 
 
 def solver_config(

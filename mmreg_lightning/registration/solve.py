@@ -21,11 +21,11 @@ from mmreg_lightning.geometry.fields import resample_displacement
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.geometry.transform import then_affine
-from mmreg_lightning.geometry.working import field_of_view, thin_axes, working_grid
+from mmreg_lightning.geometry.working import default_spacing, field_of_view, thin_axes, working_grid
 from mmreg_lightning.registration.initial_affine import check_features, check_overlap, initial_affine, network_input
 from mmreg_lightning.registration.limits import check_memory, check_thickness, check_working_size
 from mmreg_lightning.registration.masks import with_body_masks
-from mmreg_lightning.registration.settings import Settings, default_spacing
+from mmreg_lightning.registration.settings import Settings
 from mmreg_lightning.solvers.protocol import Progress, Solver, short_axes_note
 
 

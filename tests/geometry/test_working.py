@@ -10,7 +10,13 @@ from scenes import translation
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.geometry.volume import Volume
-from mmreg_lightning.geometry.working import field_of_view, prepare_image, thin_axes, working_grid
+from mmreg_lightning.geometry.working import (
+    default_spacing,
+    field_of_view,
+    prepare_image,
+    thin_axes,
+    working_grid,
+)
 
 WINDOW = {"kind": "window", "low": 0.0, "high": 100.0}
 
@@ -94,3 +100,15 @@ def test_thin_is_counted_in_working_voxels_along_the_axes_of_the_image():
     image = Grid((31, 20, 300), np.array([[0, 2.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0.1, 0], [0, 0, 0, 1]]))
     assert thin_axes(image, Grid((64, 64, 64), np.eye(4))) == [0, 2]
     assert thin_axes(image, Grid((64, 64, 64), np.diag([1.5, 0.9, 0.9, 1]))) == [1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "expected"),
+    [
+        ((44, 59, 41), (1, 1, 1), 1.0),
+        ((256, 256, 64), (1, 1, 8), 4.0),  # longest side 512 mm
+        ((100, 100, 20), (1, 1, 8), 2.0),  # cube root of 8
+    ],
+)
+def test_default_spacing(shape: tuple[int, int, int], spacing: tuple[float, ...], expected: float) -> None:
+    assert default_spacing(Grid(shape, np.diag([*spacing, 1.0]))) == expected

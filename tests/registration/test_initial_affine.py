@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from numpy.typing import NDArray
-from scenes import CENTER, QUICK, STRAIGHT, files_of, image_of, picture, register_to, translation
+from scenes import CENTER, QUICK, STRAIGHT, body, errors_mm, files_of, image_of, register_to, translation
 from scipy.spatial.transform import Rotation
 
 from mmreg_lightning.data.pair import Image, Pair
@@ -46,18 +46,6 @@ def block(corner: tuple[int, int, int], affine: NDArray, shape: tuple[int, int, 
     array = np.zeros(shape)
     array[tuple(slice(c, c + 4) for c in corner)] = 100.0
     return image_of(array, affine)
-
-
-def body(header: NDArray[np.float64], mask: NDArray | None = None) -> Image:
-    """The scene, by a header that places it as ``header @ STRAIGHT`` does."""
-    voxels = np.stack(np.meshgrid(*(np.arange(32),) * 3, indexing="ij"), axis=-1)
-    return image_of(picture(voxels @ STRAIGHT[:3, :3].T + STRAIGHT[:3, 3]), header @ STRAIGHT, mask)
-
-
-def errors_mm(found: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distances at points of the body."""
-    points = CENTER + np.random.default_rng(0).uniform(-30, 30, (50, 3))
-    return np.linalg.norm(transform_points(found, points) - transform_points(expected, points), axis=1)
 
 
 @pytest.mark.parametrize("name", AFFINES)
@@ -239,23 +227,6 @@ def test_an_affine_of_a_file_is_where_the_deformation_begins(write_scene: Callab
     assert np.allclose(read_affine(tmp_path / "out" / "affine.tfm").matrix, matrix, atol=1e-6)
     run = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text(encoding="utf-8"))
     assert run["inputs"]["affine"]["path"] == str(tmp_path / "shift.tfm")
-
-
-def test_auto_keeps_headers_that_are_about_right_and_says_nothing() -> None:
-    pair = Pair(body(np.eye(4)), body(translation(6, -5, 4)))
-    found, said = initial_affine(pair, settings_of("auto"), 3.0)
-    assert np.array_equal(found, np.eye(4)) and said == []
-
-
-@pytest.mark.parametrize(("shift", "why"), [((300, 200, -400), "the images hardly overlap"), ((45, 0, 0), "elsewhere")])
-def test_auto_searches_where_the_headers_are_wrong_and_says_so(shift: tuple[int, int, int], why: str) -> None:
-    turn = np.eye(4)
-    turn[:3, :3] = Rotation.from_euler("z", 20, degrees=True).as_matrix()
-    truth = translation(*(CENTER + shift)) @ turn @ translation(*-CENTER)
-    found, said = initial_affine(Pair(body(np.eye(4)), body(truth)), settings_of("auto"), 3.0)
-    assert errors_mm(found, truth).max() < 2.5
-    assert len(said) == 1 and said[0].startswith("The headers are not trusted") and why in said[0]
-    assert "turned it by 20 degrees" in said[0]
 
 
 def test_a_matrix_of_flirt_is_understood_with_both_images(write_scene: Callable, tmp_path: Path) -> None:

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.registration.families import family_of_config
-from mmreg_lightning.registration.settings import Options, default_spacing, resolve, solver_config
+from mmreg_lightning.registration.settings import Options, resolve, solver_config
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["MIND-SSC", "checkpoint"])
@@ -84,18 +82,6 @@ def test_unknown_solver() -> None:
 def test_a_named_solver_takes_the_step_of_the_checkpoint(checkpoint: Path) -> None:
     named, stored = resolve(Options(checkpoint, solver="demons")), resolve(Options(checkpoint))
     assert named.solver_config["step"] == stored.solver_config["step"]
-
-
-@pytest.mark.parametrize(
-    ("shape", "spacing", "expected"),
-    [
-        ((44, 59, 41), (1, 1, 1), 1.0),
-        ((256, 256, 64), (1, 1, 8), 4.0),  # longest side 512 mm
-        ((100, 100, 20), (1, 1, 8), 2.0),  # cube root of 8
-    ],
-)
-def test_default_spacing(shape: tuple[int, int, int], spacing: tuple[float, ...], expected: float) -> None:
-    assert default_spacing(Grid(shape, np.diag([*spacing, 1.0]))) == expected
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint", b"PK\x03\x04 cut short"])
