@@ -25,6 +25,8 @@ from mmreg_lightning.evaluation.dice import mean_dice, registered_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.evaluation.measures import summarise
 from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs, write_json, write_text
+from mmreg_lightning.functional.labels import IGNORED
+from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.registration.families import family_of_checkpoint, family_of_config
 from mmreg_lightning.registration.register import register_files
@@ -165,7 +167,11 @@ def _judge(targets: DescentTargets, ids: Sequence[int], pair: Pair[Image], found
     maps = registration.fixed_features, registration.moving_features
     target_maps = paired_targets(targets, fixed, moving, ids, settings.features.stride)
     solver = settings.solver_config
-    cosine = descent_agreement(instantiate(solver["step"]), *maps, *target_maps, solver["levels"])
+    trusts = (registration.weight, registration.moving_weight)
+    weights = [pool((labels != IGNORED).float(), settings.features.stride) for labels in (fixed, moving)]
+    weights = [known if trust is None else known * trust for known, trust in zip(weights, trusts, strict=True)]
+    step = instantiate(solver["step"])
+    cosine = descent_agreement(step, *maps, *target_maps, solver["levels"], weights=(weights[0], weights[1]))
     dice = mean_dice(registered_dice(fixed, moving, displacement, ids))
     return {"dice": dice, **jacobian_statistics(displacement)._asdict(), "cosine": cosine}
 

@@ -67,6 +67,7 @@ class Registration:
         fixed_features, moving_features: (1, C, i, j, k); the moving ones under the initial affine, not warped.
         seconds: by stage.
         notes: what was decided on the way that nobody asked for, one sentence each.
+        weight, moving_weight: see ``FeatureMaps``.
     """
 
     displacement: Tensor
@@ -77,6 +78,8 @@ class Registration:
     moving_features: Tensor
     seconds: Mapping[str, float]
     notes: Sequence[str] = ()
+    weight: Tensor | None = None
+    moving_weight: Tensor | None = None
 
     @property
     def feature_grid(self) -> Grid:
@@ -213,6 +216,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         maps.moving.cpu(),
         {**maps.seconds, **watch.seconds},
         (*maps.notes, *([] if short is None else [short])),
+        *(None if weight is None else weight.cpu() for weight in (maps.weight, maps.moving_weight)),
     )
 
 

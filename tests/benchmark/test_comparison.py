@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import yaml
+from scenes import QUICK, STRAIGHT, image_of, organs, picture
 
 from mmreg_lightning.benchmark.comparison import (
     compare,
@@ -14,7 +16,11 @@ from mmreg_lightning.benchmark.comparison import (
     results_table,
     write_comparison_report,
 )
+from mmreg_lightning.benchmark.methods import Outcome
+from mmreg_lightning.data.pair import Pair
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.registration.register import register_pair
+from mmreg_lightning.registration.settings import Options, resolve
 from mmreg_lightning.reporting.pages import markdown_table
 
 
@@ -31,6 +37,28 @@ def test_every_family_gets_the_solver_and_the_grid_of_the_checkpoint(trained, ph
     assert {(method.family.spacing, method.family.features.stride) for method in plan.methods} == {(12.0, 2)}
     assert plan.methods[0].config["iterations"] == 1, "as the checkpoint was trained with"
     assert [case.files.name for case in plan.cases] == ["0005_to_0005"]
+
+
+def test_what_masks_leave_out_is_not_judged(trained, phantom):
+    """The fixed image has another content, and other labels, in a quarter of it, outside of its mask."""
+    judge = comparison_plan(trained, phantom).judge
+    settings = resolve(Options(features="intensity", spacing=3.0, solver="demons", overrides=QUICK))
+    voxels = np.stack(np.meshgrid(*(np.arange(32),) * 3, indexing="ij"), axis=-1) @ STRAIGHT[:3, :3].T + STRAIGHT[:3, 3]
+    first, second = organs(voxels)
+    labels, mask = 1 * first + 2 * second, np.zeros((32, 32, 32))
+    mask[:14] = 1
+    noise = np.random.default_rng(0).integers(0, 3, (8, 32, 32))
+    noisy = np.concatenate([labels[:24], noise]), np.concatenate([picture(voxels)[:24], 80.0 * noise])
+    moving = image_of(np.roll(picture(voxels), 2, axis=1), STRAIGHT, labels=np.roll(labels, 2, axis=1))
+    cosines = {}
+    for name, own, weight in (("same", 0, None), ("noise", 1, None), ("masked", 0, mask), ("masked noise", 1, mask)):
+        ids, array = noisy if own else (labels, picture(voxels))
+        pair = Pair(image_of(array, STRAIGHT, weight, labels=ids), moving)
+        found = register_pair(pair, settings)
+        outcome = Outcome(found.displacement, {}, None, found.registration, settings)
+        cosines[name] = judge(pair, outcome)["cosine"]
+    assert abs(cosines["same"] - cosines["noise"]) > 0.4
+    assert cosines["masked"] == pytest.approx(cosines["masked noise"], abs=0.04)  # smoothing looks across the border
 
 
 @pytest.mark.slow
