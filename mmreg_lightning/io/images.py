@@ -177,7 +177,7 @@ def load_array(path: str | os.PathLike[str], series: str | None = None) -> tuple
     if is_dicom_path(file):
         array, native = load_dicom(file, series)
     elif series is not None:
-        raise UserError(f"series={series}: {file} is not DICOM")
+        raise UserError(f"{file} is not DICOM: it has no series {series} to choose")
     else:
         array, native = load_itk_array(file) if is_itk_path(file) else _load_nibabel(file)
     return array, settled_layout(native, str(file))
