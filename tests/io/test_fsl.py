@@ -31,7 +31,7 @@ def images(request: pytest.FixtureRequest, save: Save, oblique: np.ndarray) -> t
 
 
 def test_a_matrix_is_read_and_written_as_by_fsl(images: tuple[Path, Path], tmp_path: Path) -> None:
-    pytest.importorskip("fsl", reason="fslpy is in the extra peers")
+    pytest.importorskip("fsl", reason="fslpy is in the extra dev")
     from fsl.data.image import Image
     from fsl.transform import flirt
 
@@ -48,7 +48,7 @@ def test_a_matrix_is_read_and_written_as_by_fsl(images: tuple[Path, Path], tmp_p
 
 
 def test_nitransforms_reads_our_matrix_alike(images: tuple[Path, Path], tmp_path: Path) -> None:
-    io = pytest.importorskip("nitransforms.io.fsl", reason="nitransforms is in the extra peers")
+    io = pytest.importorskip("nitransforms.io.fsl", reason="nitransforms is in the extra dev")
     fixed, moving = (fsl_layout(path) for path in images)
     write_flirt_matrix(an_affine(), fixed, moving, tmp_path / "m.mat")
     loaded = io.FSLLinearTransform.from_filename(str(tmp_path / "m.mat"))
@@ -58,7 +58,7 @@ def test_nitransforms_reads_our_matrix_alike(images: tuple[Path, Path], tmp_path
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_a_warp_leads_where_fsl_says(images: tuple[Path, Path], absolute: bool, tmp_path: Path) -> None:
-    pytest.importorskip("fsl", reason="fslpy is in the extra peers")
+    pytest.importorskip("fsl", reason="fslpy is in the extra dev")
     from fsl.data.image import Image
     from fsl.transform import nonlinear
 

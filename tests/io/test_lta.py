@@ -53,7 +53,7 @@ def test_what_we_write_others_read_and_we_read_back(tmp_path: Path) -> None:
     path = tmp_path / "a.lta"
     write_lta(an_affine(), FIXED, MOVING, ("fixed.nii.gz", "moving.nii.gz"), path)
     np.testing.assert_allclose(read_lta(path), an_affine(), atol=1e-9)
-    io = pytest.importorskip("nitransforms.io.lta", reason="nitransforms is in the extra peers")
+    io = pytest.importorskip("nitransforms.io.lta", reason="nitransforms is in the extra dev")
     loaded = io.FSLinearTransform.from_filename(str(path))
     np.testing.assert_allclose(loaded.to_ras(), an_affine(), atol=1e-4)  # it reads single precision
     for name, native in (("src", MOVING), ("dst", FIXED)):
@@ -72,7 +72,7 @@ def test_voxels_to_voxels_by_the_published_rule(tmp_path: Path) -> None:
     voxels = np.eye(4)
     voxels[:3, 3] = [2, -1, 4]
     np.testing.assert_allclose(np.linalg.inv(read_lta(tmp_path / "v.lta")), target @ voxels @ np.linalg.inv(source))
-    io = pytest.importorskip("nitransforms.io.lta", reason="nitransforms is in the extra peers")
+    io = pytest.importorskip("nitransforms.io.lta", reason="nitransforms is in the extra dev")
     theirs = io.FSLinearTransform.from_filename(tmp_path / "v.lta").to_ras()
     np.testing.assert_allclose(read_lta(tmp_path / "v.lta"), theirs, atol=1e-3)
 
