@@ -94,7 +94,7 @@ def test_a_data_set(trained, phantom, cache_dir, tmp_path, monkeypatch, capsys):
         (["--image", "a.nii.gz", "--split", "val"], "--split val: cannot be used together with --image"),
         (["--image", "a.nii.gz", "--other-modality", "CT"], "--other-modality CT: needs --other-image"),
         (["--image", "a.nii.gz", "--spacing", "-1"], "--spacing -1.0: must be a positive number of millimetres"),
-        (["--data", "folder"], "--data folder: needs --checkpoint, whose features are measured"),
+        (["--data", "folder"], "--data folder: needs --checkpoint or --features, which are measured"),
         (
             ["--data", "folder", "--checkpoint", "c.ckpt", "--labels", "l"],
             "--labels l: cannot be used together with --data",
