@@ -1,4 +1,4 @@
-"""``mmreg-register``: register two images, a table of pairs or a data set, with a checkpoint or with MIND-SSC."""
+"""``mmreg-register``: register two images, a table of pairs or a data set, with trained features or MIND-SSC."""
 
 from __future__ import annotations
 
