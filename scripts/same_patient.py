@@ -5,6 +5,7 @@ fixed label map is 0 are left out: in ``sts-mr-ct`` that is skin, bone and the b
 
     python scripts/same_patient.py STS-MR-CT docs/results/same_patient.json
     python scripts/same_patient.py STS-MR-CT out.json --affine none --no-body-mask
+    python scripts/same_patient.py STS-MR-CT out.json --splits val --features pretrained --set solver.step.alpha=0.2
 """
 
 from __future__ import annotations
@@ -41,18 +42,23 @@ def main() -> None:
     parser.add_argument("--affine", default="auto")
     parser.add_argument("--no-body-mask", dest="body_mask", action="store_false")
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--features")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    parser.add_argument("--splits", nargs="+", choices=("train", "val", "test"), default=["train", "val"])
     arguments = parser.parse_args()
     dataset = Learn2RegDataset.read(arguments.data, "data")
-    pairs = [pair for split in ("train", "val") for pair in dataset.pairs[split]]
+    pairs = [pair for split in arguments.splits for pair in dataset.pairs[split]]
     rows = []
     with progress_bar("registering") as update:
         for number, files in enumerate(pairs):
             options = Options(
                 checkpoint=arguments.checkpoint,
+                features=arguments.features,
                 fixed_modality=files.fixed.modality,
                 moving_modality=files.moving.modality,
                 affine=arguments.affine,
                 body_mask=arguments.body_mask,
+                overrides=arguments.overrides,
             )
             pair = files.read()
             result = register_pair(pair, resolve(options))
@@ -72,7 +78,10 @@ def main() -> None:
     summary["worse"] = sum(row["dice_after"] < row["dice_before"] for row in rows)
     for row in rows:
         row["notes"] = [note.replace(f"{arguments.data}/", "") for note in row["notes"]]
-    options_used = {"affine": arguments.affine, "body_mask": arguments.body_mask}
+    names = ("affine", "body_mask", "checkpoint", "features", "overrides", "splits")
+    options_used = {name: value for name in names if (value := getattr(arguments, name)) not in (None, [])}
+    if arguments.checkpoint is not None:
+        options_used["checkpoint"] = arguments.checkpoint.name
     write_json(arguments.out, {"options": options_used, **summary, "cases": rows})
     print(f"Dice {summary['dice_before']:.3f} -> {summary['dice_after']:.3f}, worse {summary['worse']} of {len(rows)}")
 

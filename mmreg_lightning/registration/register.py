@@ -62,8 +62,8 @@ def register(
             by row the same places; for the target registration error.
         fixed_series, moving_series: SeriesInstanceUID, for a folder with several DICOM series.
         progress: called with (iterations done, iterations in all).
-        options: the fields of ``Options``: checkpoint, features ("pretrained" for shipped weights), fixed_modality,
-            moving_modality, affine, body_mask, spacing, solver, overrides, device, confidence.
+        options: the fields of ``Options``: checkpoint, features, fixed_modality, moving_modality, affine, spacing,
+            solver, overrides, device, confidence.
 
     Raises:
         UserError: an image or an option cannot be used.
