@@ -23,6 +23,8 @@ CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.paren
 
 Absolute, for ``@hydra.main(config_path=str(CONF_DIR))``; ``pkg://`` would not find it in a checkout.
 """
+DEFAULT_FEATURES = "mind_ssc"
+"""Feature family of every command that is given neither features nor a checkpoint."""
 CACHE_DIR = Path(os.environ.get("MMREG_CACHE", "~/.cache/mmreg_lightning")).expanduser()
 """Where prepared images are kept, as ``data.cache_dir`` of the configuration."""
 _GLOBAL_GROUPS = ("experiment", "sweep")

@@ -5,6 +5,7 @@ fixed label map is 0 are left out: in ``sts-mr-ct`` that is skin, bone and the b
 
     python scripts/same_patient.py STS-MR-CT docs/results/same_patient.json
     python scripts/same_patient.py STS-MR-CT out.json --affine none --no-body-mask
+    python scripts/same_patient.py STS-MR-CT out.json --splits val --features pretrained --set solver.step.alpha=0.2
 
 ``--move-header MM DEGREES`` places each moving image elsewhere first, by a turn about its centre and a shift, both in a
 random direction, the same ones in every run.
@@ -69,18 +70,23 @@ def main() -> None:
     parser.add_argument("--no-body-mask", dest="body_mask", action="store_false")
     parser.add_argument("--move-header", type=float, nargs=2, metavar=("MM", "DEGREES"), default=(0.0, 0.0))
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--features")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], dest="overrides")
+    parser.add_argument("--splits", nargs="+", choices=("train", "val", "test"), default=["train", "val"])
     arguments = parser.parse_args()
     dataset = Learn2RegDataset.read(arguments.data, "data")
-    pairs = [pair for split in ("train", "val") for pair in dataset.pairs[split]]
+    pairs = [pair for split in arguments.splits for pair in dataset.pairs[split]]
     rows = []
     with progress_bar("registering") as update:
         for number, files in enumerate(pairs):
             options = Options(
                 checkpoint=arguments.checkpoint,
+                features=arguments.features,
                 fixed_modality=files.fixed.modality,
                 moving_modality=files.moving.modality,
                 affine=arguments.affine,
                 body_mask=arguments.body_mask,
+                overrides=arguments.overrides,
             )
             pair = files.read()
             if any(arguments.move_header):
@@ -107,11 +113,10 @@ def main() -> None:
     )
     for row in rows:
         row["notes"] = [note.replace(f"{arguments.data}/", "") for note in row["notes"]]
-    options_used = {
-        "affine": arguments.affine,
-        "body_mask": arguments.body_mask,
-        "move_header": list(arguments.move_header),
-    }
+    names = ("affine", "body_mask", "move_header", "checkpoint", "features", "overrides", "splits")
+    options_used = {name: value for name in names if (value := getattr(arguments, name)) not in (None, [])}
+    if arguments.checkpoint is not None:
+        options_used["checkpoint"] = arguments.checkpoint.name
     write_json(arguments.out, {"options": options_used, **summary, "cases": rows})
     print(f"Dice {summary['dice_before']:.3f} -> {summary['dice_after']:.3f}, worse {summary['worse']} of {len(rows)}")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trainings import untrained
 
 pytest_plugins = ["abdomen", "headers", "scenes"]
 """Shared fixtures: a small AbdomenMRCT, images with odd headers, and a small scene."""
@@ -65,30 +66,25 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Checkpoint of an untrained module for the phantom, as quick as can be."""
-    import pytorch_lightning as pl
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
+    return untrained(phantom, tmp_path_factory.mktemp("trained") / "last.ckpt")
 
-    from mmreg_lightning.config import CONF_DIR
-    from mmreg_lightning.data.learn2reg import Learn2RegDataset
-    from mmreg_lightning.training.module import DescentModule
 
-    overrides = ["features=cnn", "features.width=4", "features.depth=1", "solver.iterations=1", "data.root=x"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF_DIR)):
-        config = compose("train", overrides=overrides)
-    groups = ("features", "descent", "loss", "training", "optimizer", "solver")
-    data = Learn2RegDataset.read(phantom)
-    module = DescentModule(
-        **{group: OmegaConf.to_container(config[group], resolve=True) for group in groups},
-        modalities=[data.fixed_modality, data.moving_modality],
-        label_names=dict(data.label_names),
-        normalisation=OmegaConf.to_container(config.data.normalisation),
-        spacing=12.0,
-    )
-    path = tmp_path_factory.mktemp("trained") / "last.ckpt"
-    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(path, weights_only=True)
+@pytest.fixture(scope="session")
+def general(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with one stem for all modalities and bounded attributes, as features for any image are trained."""
+    shared = ["features.stem=shared", "features.bound=sigmoid", "training=paper"]
+    return untrained(phantom, tmp_path_factory.mktemp("general") / "last.ckpt", *shared)
+
+
+@pytest.fixture(scope="session")
+def weights(general: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """generalist-1.safetensors of it in a folder of its own, with a working grid of 12 mm."""
+    from mmreg_lightning.features.checkpoint import load_checkpoint
+    from mmreg_lightning.features.weights import write_weights
+
+    path = tmp_path_factory.mktemp("weights") / "generalist-1.safetensors"
+    data = [{"name": "nothing: random numbers of a test", "licence": "CC0-1.0"}]
+    write_weights(path, load_checkpoint(general), {"trained_on": data}, spacing=PHANTOM_SPACING)
     return path
 
 

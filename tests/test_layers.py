@@ -65,7 +65,7 @@ def identifier(path: Path) -> str:
 
 def test_every_folder_and_module_has_its_layer():
     tree = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert tree - {"__init__", "__pycache__", "conf"} == {*GROUND, *FOLDERS}
+    assert tree - {"__init__", "__pycache__", "conf", "weights"} == {*GROUND, *FOLDERS}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=identifier)

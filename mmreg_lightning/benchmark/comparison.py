@@ -1,8 +1,9 @@
-"""Comparison: the benchmark with one solver and three families: learned, MIND-SSC and the true labels (the ceiling)."""
+"""Comparison: the benchmark with one solver, of learned features, MIND-SSC and the true labels (the ceiling)."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.benchmark.methods import FeatureMethod, Outcome
-from mmreg_lightning.benchmark.plan import Case, Plan, Progress, Row, make_method
+from mmreg_lightning.benchmark.plan import Case, Plan, Progress, Row, demons_space
 from mmreg_lightning.benchmark.runner import STILL
 from mmreg_lightning.benchmark.tables import COLUMNS, box_plot, new_figure, number
 from mmreg_lightning.benchmark.tuning import DICE_TOLERANCE, MAX_FOLDS_PERCENT, best_trials, tune
@@ -20,7 +21,7 @@ from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.descent.agreement import descent_agreement
 from mmreg_lightning.descent.targets import DescentTargets, paired_targets
-from mmreg_lightning.errors import positive_int
+from mmreg_lightning.errors import UserError, positive_int
 from mmreg_lightning.evaluation.dice import mean_dice, registered_dice
 from mmreg_lightning.evaluation.jacobian import jacobian_statistics
 from mmreg_lightning.evaluation.measures import summarise
@@ -28,8 +29,16 @@ from mmreg_lightning.files import check_free, ensure_output_dir, remove_outputs,
 from mmreg_lightning.functional.labels import IGNORED
 from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.geometry.resample import resample_volume
-from mmreg_lightning.registration.families import family_of_checkpoint, family_of_config
+from mmreg_lightning.registration.families import (
+    FeatureFamily,
+    choose_family,
+    family_of_checkpoint,
+    family_of_config,
+    has_learned_part,
+    shipped,
+)
 from mmreg_lightning.registration.register import register_files
+from mmreg_lightning.registration.settings import solver_config
 from mmreg_lightning.reporting.pages import COLOURS, Plot, Section, Table, figure_png, html_page
 
 # In the order in which they are written; results.json means that all registrations are done.
@@ -47,10 +56,11 @@ _MEANS = ("tre_mm", "folds_percent", "sdlogj", "seconds")  # over all pairs; Dic
 
 
 def compare(
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     root: str | Path,
     out: str | Path,
     *,
+    features: Sequence[str] = (),
     tune_split: str = "val",
     tune_pairs: int = 6,
     report_split: str = "test",
@@ -65,8 +75,9 @@ def compare(
     subject, whose landmarks correspond.
 
     Args:
-        checkpoint: of mmreg-train; its own solver is tuned for every family.
+        checkpoint: of mmreg-train; its own solver is tuned for every family. None: that of the first of ``features``.
         root: data set in Learn2Reg layout.
+        features: further families, see ``comparison_plan``.
         out: gets tuning.json, results.json, report.html and ``pairs/PAIR/FAMILY``.
         tune_split, report_split: ``train``, ``val`` or ``test``; nothing is held out where both are the same.
         tune_pairs: at most so many pairs of ``tune_split``, the first; those of two subjects where it has any.
@@ -81,12 +92,13 @@ def compare(
         UserError: checkpoint, data or output folder cannot be used, see ``comparison_plan``; or every trial of a
             family failed.
     """
-    plan = comparison_plan(checkpoint, root, tune_split, tune_pairs, report_split)
+    plan = comparison_plan(checkpoint, root, tune_split, tune_pairs, report_split, features)
     check_free(out, OUTPUTS, overwrite)
     folder = ensure_output_dir(out)
     remove_outputs(folder, OUTPUTS)
     methods = {m.family.name: m for m in plan.methods if isinstance(m, FeatureMethod)}
-    names = methods["learned"].family.label_names
+    chosen = [name for name in methods if name not in ("mind_ssc", "labels")]
+    names = methods[chosen[0]].family.label_names or dict(plan.dataset.label_names)
     tuned = tune(plan, None, progress)
     trials = {name: tuned[method.name] for name, method in methods.items()}
     write_json(folder / "tuning.json", trials)
@@ -100,52 +112,81 @@ def compare(
             key = {"case": case.files.name, "same_subject": case.files.same_subject}
             stages = {"seconds": result.watch.total(), "folder": str(where)}
             rows[name].append({**key, **result.scores.row(), **stages})
-        last = rows["learned"][-1]
+        last = rows[chosen[0]][-1]
         before = {"dice": last["dice_before"], "tre_mm": last["tre_mm_before"], **STILL, "seconds": 0.0}
         rows["before"].append({**last, **before})
         progress("registering", done, len(plan.cases))
     results = {name: _summary(own) for name, own in rows.items()}
     for name, best in used.items():
         results[name] |= {"setting": best["setting"], "tuning_dice": best["dice"], "cosine": best["cosine"]}
+        if name not in NAMES:
+            results[name]["title"] = _title(methods[name].family)
     pairs = [*plan.tuning, *(case.files for case in plan.cases)]
-    results["learned"]["header_notes"] = assumed = header_notes(files for pair in pairs for files in pair)
+    results[chosen[0]]["header_notes"] = assumed = header_notes(files for pair in pairs for files in pair)
     write_json(folder / "results.json", results)
-    counts = {"trials": len(trials["learned"]), "pairs": len(plan.tuning)}
+    counts = {"trials": len(trials["labels"]), "pairs": len(plan.tuning)}
     notes = [method_note(**counts, tune=tune_split, report=report_split), f"Command: {command}"]
+    for name in chosen:
+        if methods[name].family.space:
+            tried = ", ".join(f"{key} {list(values)}" for key, values in methods[name].family.space.items())
+            notes.insert(1, f"{name} tried each of them with every value of {tried}.")
     notes += notes_in_words(assumed)
-    write_comparison_report(folder / "report.html", results, title, notes, Path(checkpoint).parent / "metrics.csv")
+    log = None if checkpoint is None else Path(checkpoint).parent / "metrics.csv"
+    write_comparison_report(folder / "report.html", results, title, notes, log)
     return results
 
 
 def comparison_plan(
-    checkpoint: str | Path, root: str | Path, tune_split: str = "val", tune_pairs: int = 6, report_split: str = "test"
+    checkpoint: str | Path | None,
+    root: str | Path,
+    tune_split: str = "val",
+    tune_pairs: int = 6,
+    report_split: str = "test",
+    features: Sequence[str] = (),
 ) -> Plan:
-    """The plan of ``compare``: every family at the checkpoint's spacing and stride, with the checkpoint's solver.
+    """The plan of ``compare``: every family at the spacing and with the solver of the first one that is compared.
+
+    That is the checkpoint's, without one the first of ``features``; MIND-SSC and the labels have its stride, too.
 
     Args:
         checkpoint, root, tune_split, tune_pairs, report_split: see ``compare``.
+        features: families that are compared beside the checkpoint's, or without one, see ``choose_family``. The
+            checkpoint is the learned part of those that have one.
 
     Raises:
-        UserError: checkpoint and data do not fit, a split holds no pairs with labels, or the solver cannot be tuned.
+        UserError: there is neither a checkpoint nor a family, a family is named twice, checkpoint and data do not fit,
+            a split holds no pairs with labels, or the solver cannot be tuned.
     """
-    learned = family_of_checkpoint(checkpoint)
-    model = learned.model
-    assert model is not None, "a checkpoint has a model"
+    compared = [] if checkpoint is None else [family_of_checkpoint(checkpoint)]
+    compared += [choose_family(name, checkpoint if has_learned_part(name) else None) for name in features]
+    if not compared:
+        raise UserError("checkpoint=None: must be given, or features")
+    taken = {"before", "mind_ssc", "labels"}
+    for family in compared:
+        if family.name in taken:
+            raise UserError(f"features={family.name}: is compared already, a further family must have another name")
+        taken.add(family.name)
+    first = compared[0]
     dataset = Learn2RegDataset.read(root)
-    dataset.check_fits(checkpoint, model.modalities, model.label_names)
-    names = dataset.organs(model.label_names.values())
-    common: dict[str, Any] = {"stride": model.features.stride, "spacing": learned.spacing}
-    ids = list(names)
+    ids = [list(family.organs(dataset)) for family in compared][0]  # all are checked
+    common: dict[str, Any] = {"stride": first.features.stride, "spacing": first.spacing}
     mind = family_of_config("mind_ssc", **common, space={"features": MIND_PATCHES})
     labels = family_of_config("labels", **common, ids=ids)
-    own = make_method(learned, None, {})
-    methods = [FeatureMethod(family, "demons", own.config, own.space) for family in (mind, learned, labels)]
+    families = [mind, *(replace(family, spacing=first.spacing) for family in compared), labels]
+    solver = solver_config(None, first)
+    methods = [FeatureMethod(family, "demons", solver, demons_space(solver)) for family in families]
     options = ("tune", "report")  # of mmreg-compare
     tuning = dataset.select(tune_split, positive_int("tune_pairs", tune_pairs), "tune", options=options)
     reported = dataset.select(report_split, None, "report", everything=True, options=options)
     cases = [Case(files) for files in reported]
-    targets = instantiate(model.hparams["descent"]["targets"])
-    return Plan(dataset, methods, tuning, cases, None, 0, partial(_judge, targets, ids))
+    kind = shipped("targets/one_hot") if first.model is None else first.model.hparams["descent"]["targets"]
+    return Plan(dataset, methods, tuning, cases, None, 0, partial(_judge, instantiate(kind), ids))
+
+
+def _title(family: FeatureFamily) -> str:
+    """What a family is called in tables that is not one of ``NAMES``."""
+    general = family.model is not None and family.model.general
+    return f"{family.name}{', never trained on this data,' if general else ''} + demons"
 
 
 def _judge(targets: DescentTargets, ids: Sequence[int], pair: Pair[Image], found: Outcome) -> Row:
@@ -186,8 +227,12 @@ def _summary(rows: Sequence[Row]) -> dict[str, Any]:
 def results_table(results: Mapping[str, Any]) -> Table:
     """The means, a row a method."""
     table = [["", *(COLUMNS[key][0] for key in _SHOWN)]]
-    table += [[name, *(number(results[m].get(k), COLUMNS[k][1]) for k in _SHOWN)] for m, name in NAMES.items()]
+    table += [[_name(m, own), *(number(own.get(k), COLUMNS[k][1]) for k in _SHOWN)] for m, own in results.items()]
     return table
+
+
+def _name(method: str, result: Mapping[str, Any]) -> str:
+    return result.get("title") or NAMES[method]
 
 
 def method_note(*, trials: int, pairs: int, tune: str, report: str) -> str:
@@ -225,7 +270,7 @@ def write_comparison_report(
         notes: paragraphs below the table.
         training_log: ``metrics.csv`` of the training, for the learning curve.
     """
-    between = any(not row["same_subject"] for row in results["learned"]["cases"])
+    between = any(not row["same_subject"] for row in results["before"]["cases"])
     what = "of two subjects" if between else "(each of one subject)"
     caption = f"Dice of every reported pair {what}; the line is the median."
     sections: list[Section] = [(title, results_table(results)), *(("", note) for note in notes)]
@@ -233,23 +278,26 @@ def write_comparison_report(
     if training_log is not None and training_log.is_file():
         caption = "Training: losses, and agreement of learned with supervised steps."
         sections.append(("", Plot("training.png", _learning_curves(training_log), caption)))
-    for case in results["learned"]["cases"][:3]:
+    shown = [key for key in results if key not in ("before", "mind_ssc", "labels")] + ["mind_ssc"]
+    for case in results["before"]["cases"][:3]:
         heading = case["case"].replace("_", " ")
-        for key in ("learned", "mind_ssc"):
+        for key in shown:
             row = next(r for r in results[key]["cases"] if r["case"] == case["case"])
             picture = path.parent / row["folder"] / "report.png"
-            caption = f"{NAMES[key]}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"
-            sections.append((heading if key == "learned" else "", Plot(str(picture), picture.read_bytes(), caption)))
+            caption = f"{_name(key, results[key])}: Dice {row['dice_before']:.3f} to {row['dice']:.3f}"
+            sections.append((heading if key == shown[0] else "", Plot(str(picture), picture.read_bytes(), caption)))
     write_text(path, html_page(title, sections))
 
 
 def _boxes(results: Mapping[str, Any]) -> bytes:
     values = {}
-    for key, name in NAMES.items():
-        cases = results[key]["cases"]
+    for key, own in results.items():
+        cases = own["cases"]
         between = [row["dice"] for row in cases if not row["same_subject"]]
-        values[name.replace(" + ", "\n+ ")] = between or [row["dice"] for row in cases]
-    colours = [COLOURS[7], COLOURS[1], COLOURS[0], COLOURS[2]]
+        values[_name(key, own).replace(" + ", "\n+ ")] = between or [row["dice"] for row in cases]
+    known = {"before": COLOURS[7], "mind_ssc": COLOURS[1], "learned": COLOURS[0], "labels": COLOURS[2]}
+    free = itertools.cycle((COLOURS[4], COLOURS[5], COLOURS[3], COLOURS[6]))
+    colours = [known.get(key) or next(free) for key in results]
     return box_plot(new_figure(8, 4), values, colours, "mean Dice over the organs of a pair", horizontal=False)
 
 

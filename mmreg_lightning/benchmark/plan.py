@@ -111,16 +111,16 @@ def make_family(
     Label ids that the configuration leaves open (``ids: null``) are those of the data set's organs.
 
     Raises:
-        UserError: it cannot be built, or ``learned`` has no checkpoint that fits the data set.
+        UserError: it cannot be built, or has a checkpoint that does not fit the data set, or ``learned`` has none.
     """
     if name != "learned":
         open_ids = {"ids": list(dataset.label_names)} if options.get("ids", ()) is None else {}
-        return family_of_config(name, options, **open_ids)
-    if checkpoint is None:
+        family = family_of_config(name, options, **open_ids)
+    elif checkpoint is None:
         raise UserError("checkpoint=null: features.learned needs one of mmreg-train; '~features.learned' leaves it out")
-    family = family_of_checkpoint(checkpoint, options.get("space"))
-    assert family.model is not None, "a checkpoint has a model"
-    dataset.check_fits(checkpoint, family.model.modalities, family.label_names)
+    else:
+        family = family_of_checkpoint(checkpoint, options.get("space"))
+    family.organs(dataset)
     return family
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mmreg_lightning import __version__
-from mmreg_lightning.benchmark.methods import Method
+from mmreg_lightning.benchmark.methods import FeatureMethod, Method
 from mmreg_lightning.benchmark.peers.registry import PEERS, peer_version
 from mmreg_lightning.benchmark.plan import Plan, Progress, make_plan
 from mmreg_lightning.benchmark.report import write_results
@@ -94,9 +94,27 @@ def _folder(settings: Settings, plan: Plan, free: tuple[str, ...]) -> Path:
     checkpoint = settings["checkpoint"]
     fixed = {key: value for key, value in settings.items() if key not in free}
     fixed["checkpoint_sha256"] = None if checkpoint is None else sha256(checkpoint)
+    joining = ["checkpoint", "checkpoint_sha256"]
+    for method in plan.methods:
+        if isinstance(method, FeatureMethod) and method.family.name != "learned":
+            joining.append(f"method {method.name}")
+            fixed[joining[-1]] = _identity(method)
     pairs = [*plan.tuning, *(case.files for case in plan.cases)]
-    check_same(folder / "benchmark.json", fixed, pairs, "hydra.run.dir", ("checkpoint", "checkpoint_sha256"))
+    check_same(folder / "benchmark.json", fixed, pairs, "hydra.run.dir", joining)
     return folder
+
+
+def _identity(method: FeatureMethod) -> dict[str, Any]:
+    """What the results of a method depend on besides the setting that was tried."""
+    family = method.family
+    return {
+        "features": family.config,
+        "normalisation": family.normalisation,
+        "spacing": family.spacing,
+        # "pretrained" is another file after an update of the package.
+        "weights_sha256": None if family.checkpoint is None else sha256(family.checkpoint),
+        "solver": method.config,
+    }
 
 
 def _pairs(settings: Settings, plan: Plan) -> str:

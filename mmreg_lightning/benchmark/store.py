@@ -51,6 +51,7 @@ def check_same(
         if str(own.labels) in files and own.labelling is not None and any(old != new for old, new in own.labelling.ids):
             files[str(own.labels)] += f", read by {own.labelling.ids}"
     another = f"name another {option}"
+    before: dict[str, Any] = {}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
         known = before.get("files_sha256", {})
@@ -60,11 +61,23 @@ def check_same(
         for key, value in now.items():
             old = before.get(key)
             if _fixed_part(old) != _fixed_part(value) and not (key in joining and old is None):
-                raise UserError(f"{path.parent} holds results with {key}={old}, not {value}: {another}")
+                name, old, value = _difference(key, old, value)
+                raise UserError(f"{path.parent} holds results with {name}={old}, not {value}: {another}")
         files = {**known, **files}
     elif (path.parent / "report.html").exists():
         raise UserError(f"{path.parent} holds report.html of another run: {another}")
-    write_json(path, {**now, "files_sha256": files})
+    # What this run leaves out stays known: its results stay in the folder.
+    write_json(path, {**before, **now, "files_sha256": files})
+
+
+def _difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any]:
+    """The first entry in which two mappings differ, with its dotted name: a whole configuration is no message."""
+    while isinstance(old, Mapping) and isinstance(new, Mapping):
+        key = next((key for key in {**new, **old} if old.get(key) != new.get(key)), None)
+        if key is None:  # one lacks a key that is null in the other
+            break
+        name, old, new = f"{name}.{key}", old.get(key), new.get(key)
+    return name, old, new
 
 
 def _fixed_part(value: Any) -> Any:

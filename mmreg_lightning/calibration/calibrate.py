@@ -70,7 +70,7 @@ def calibrate(
     """Register pairs of both splits, as they are and perturbed, fit on one split and test on the other.
 
     Args:
-        settings: of the registrations.
+        settings: of the registrations; modalities are the data set's.
         root: data set in Learn2Reg layout, with labels.
         folder: exists; gets calibration.json and ``cases/SPLIT``, from which a stopped run goes on.
         split, report: to calibrate on, and to test on.
@@ -86,10 +86,15 @@ def calibrate(
     """
     if split == report:
         raise UserError(f"report={report}: must be another split than that which is calibrated on")
-    dataset, checkpoint = Learn2RegDataset.read(root), settings.family.checkpoint
-    if checkpoint is not None:
-        dataset.check_fits(checkpoint, [settings.fixed_modality, settings.moving_modality], settings.label_names)
-        settings = replace(settings, label_names=dataset.organs(settings.label_names.values()))
+    dataset, family = Learn2RegDataset.read(root), settings.family
+    if family.model is not None:
+        settings = replace(settings, label_names=family.organs(dataset))
+    if family.normalisation is None:
+        settings = replace(
+            settings,
+            fixed_modality=family.check_modality("fixed_modality", dataset.fixed_modality),
+            moving_modality=family.check_modality("moving_modality", dataset.moving_modality),
+        )
     kinds = read_perturbations(yaml.safe_load((CONF_DIR / "calibration.yaml").read_text("utf-8"))["perturbations"])
     roles = {"split": split, "report": report}
     chosen = {name: dataset.select(name, pairs, key, options=list(roles)) for key, name in roles.items()}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmreg_lightning.cli._app import entry_point, progress_bar
+from mmreg_lightning.cli._features import add_features
 from mmreg_lightning.errors import UserError, positive_int
 
 SPLITS = ("train", "val", "test")
@@ -28,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="data set in Learn2Reg layout")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--checkpoint", type=Path, metavar="C", help="of mmreg-train; without one, MIND-SSC")
+    parser.add_argument("--checkpoint", type=Path, metavar="C", help="of mmreg-train")
+    add_features(parser)
     parser.add_argument("--split", choices=SPLITS, default="val", help="split to calibrate on")
     parser.add_argument("--report", choices=SPLITS, default="test", help="split to test on")
     parser.add_argument("--pairs", type=int, default=12, metavar="N", help="at most so many pairs of each split")
@@ -68,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmreg_lightning.files import ensure_output_dir
     from mmreg_lightning.registration.settings import Options, resolve
 
-    settings = resolve(Options(arguments.checkpoint, solver=arguments.solver, overrides=arguments.overrides))
+    settings = resolve(
+        Options(arguments.checkpoint, arguments.features, solver=arguments.solver, overrides=arguments.overrides)
+    )
     folder = ensure_output_dir(arguments.out)
     with progress_bar(f"registering {arguments.split}", f"registering {arguments.report}") as progress:
         found = calibrate(

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from mmreg_lightning.benchmark.comparison import OUTPUTS
     from mmreg_lightning.cli.compare import write_comparison
+    from mmreg_lightning.features.pretrained import PRETRAINED, shipped_weights
     from mmreg_lightning.files import check_free
     from mmreg_lightning.phantom.dataset import write_phantom
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         checkpoint,
         data,
         out,
+        features=[PRETRAINED] if shipped_weights() else [],
         tune="val",
         tune_pairs=4,
         report="test",

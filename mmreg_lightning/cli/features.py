@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.cli._app import entry_point, progress_bar
+from mmreg_lightning.cli._features import add_features
 from mmreg_lightning.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -22,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mmreg-features",
         description="Write feature maps (NIfTI), pictures and an interactive page of one image or of two in one "
-        "feature space (--image); or measure modality invariance, capture range and energy landscape of a checkpoint's "
+        "feature space (--image); or measure modality invariance, capture range and energy landscape of trained "
         "features beside MIND-SSC and intensity on held-out images (--data).",
     )
     what = parser.add_mutually_exclusive_group(required=True)
@@ -30,9 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--data", type=Path, metavar="DIR", help="data set in Learn2Reg layout to measure on")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in the folder")
-    parser.add_argument(
-        "--checkpoint", type=Path, metavar="C", help="of mmreg-train; without it, --image shows MIND-SSC"
-    )
+    parser.add_argument("--checkpoint", type=Path, metavar="C", help="of mmreg-train")
+    add_features(parser)
     image = parser.add_argument_group("with --image")
     image.add_argument(
         "--labels", type=Path, metavar="L", help="label map, for the effect size of each channel and organ"
@@ -100,6 +100,7 @@ def _maps(arguments: argparse.Namespace, given: Mapping[str, Any], command: str)
             arguments.out,
             point=arguments.point,
             checkpoint=arguments.checkpoint,
+            features=arguments.features,
             spacing=arguments.spacing,
             device=given.get("device", "auto"),
             overwrite=arguments.overwrite,
@@ -115,8 +116,8 @@ def _maps(arguments: argparse.Namespace, given: Mapping[str, Any], command: str)
 
 
 def _study(arguments: argparse.Namespace, given: Mapping[str, Any], command: str) -> None:
-    if arguments.checkpoint is None:
-        raise UserError(f"data={arguments.data}: needs --checkpoint, whose features are measured")
+    if arguments.checkpoint is None and arguments.features is None:
+        raise UserError(f"data={arguments.data}: needs --checkpoint or --features, which are measured")
 
     from mmreg_lightning.config import CACHE_DIR
     from mmreg_lightning.data.assumptions import header_notes, notes_in_words
@@ -127,7 +128,7 @@ def _study(arguments: argparse.Namespace, given: Mapping[str, Any], command: str
 
     # An option that is not given keeps the default of the class.
     options = {name: given[name] for name in _OF_DATA if name in given}
-    study = Study(arguments.checkpoint, arguments.data, **options)
+    study = Study(arguments.checkpoint, arguments.data, **options, features=arguments.features)
     for line in notes_in_words(
         header_notes(files for pairs in study.pairs.values() for pair in pairs for files in pair)
     ):

@@ -1,4 +1,4 @@
-"""``mmreg-register``: register two images, a table of pairs or a data set, with a checkpoint or with MIND-SSC."""
+"""``mmreg-register``: register two images, a table of pairs or a data set, with trained features or MIND-SSC."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmreg_lightning.cli._app import entry_point, progress_bar
+from mmreg_lightning.cli._features import add_features
 from mmreg_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,12 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="C",
         help="of mmreg-train; its features, recipes, spacing and solver are used",
     )
-    parser.add_argument(
-        "--features",
-        default="mind_ssc",
-        metavar="NAME|YAML",
-        help="without a checkpoint: mind_ssc (default), intensity, or a YAML file as those of conf/features",
-    )
+    add_features(parser)
     parser.add_argument(
         "--confidence",
         type=Path,

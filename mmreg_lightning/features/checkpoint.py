@@ -32,11 +32,16 @@ class TrainedModel:
 
     Attributes:
         features: extractor with the trained weights, on the CPU, in evaluation mode.
-        hparams: arguments of ``DescentModule``, plain types.
+        hparams: arguments of ``DescentModule``, plain types; those that registrations need, of a file of weights.
+        path: of the file.
+        general: for images of any modality and with any organs, as shipped weights are; ``modalities`` and
+            ``label_names`` then say nothing about what may be registered.
     """
 
     features: LearnedFeatures
     hparams: Mapping[str, Any]
+    path: Path
+    general: bool = False
 
     @property
     def modalities(self) -> tuple[str, str]:
@@ -49,33 +54,46 @@ class TrainedModel:
         return {int(i): name for i, name in self.hparams["label_names"].items()}
 
 
-def load_checkpoint(path: str | Path) -> TrainedModel:
+def load_checkpoint(path: str | Path, parameter: str = "checkpoint") -> TrainedModel:
     """Read the features of a checkpoint and the settings of their training.
 
     Only tensors and plain types are unpickled (``weights_only=True``), and only classes of trusted packages are
     built: a checkpoint from an unknown source cannot run its own code.
 
+    Args:
+        path: of the file.
+        parameter: that named it, for messages.
+
     Raises:
-        UserError: the file is missing or damaged, is not a checkpoint of ``mmreg-train``, its features cannot be
-            built, it names a class of a package that is not trusted, or see ``load_weights``.
+        UserError: the file is missing or damaged, is not a checkpoint of ``mmreg-train``, or see ``build_features``
+            and ``load_weights``.
     """
     file = Path(path)
     if not file.is_file():
-        raise UserError(f"checkpoint={file}: there is no such file")
+        raise UserError(f"{parameter}={file}: there is no such file")
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         hparams = checkpoint["hyper_parameters"]
-        _check_trusted(hparams)
-        modalities = list(dict.fromkeys(hparams["modalities"]))
-        features: LearnedFeatures = instantiate(hparams["features"], modalities=modalities)
+        features = build_features(hparams)
         prefix = "features."
         weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
         load_weights(features, weights)
     except UserError as error:
-        raise UserError(f"checkpoint={file}: {error}") from error
+        raise UserError(f"{parameter}={file}: {error}") from error
     except _UNREADABLE as error:
-        raise UserError(f"checkpoint={file}: damaged, or no checkpoint of mmreg-train") from error
-    return TrainedModel(features.eval(), hparams)
+        raise UserError(f"{parameter}={file}: damaged, or no checkpoint of mmreg-train") from error
+    return TrainedModel(features.eval(), hparams, file)
+
+
+def build_features(hparams: Mapping[str, Any]) -> LearnedFeatures:
+    """The network that hyper-parameters of a training describe, with random weights.
+
+    Raises:
+        UserError: it cannot be built, or they name a class of a package that is not trusted.
+    """
+    _check_trusted(hparams)
+    features: LearnedFeatures = instantiate(hparams["features"], modalities=list(dict.fromkeys(hparams["modalities"])))
+    return features
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -25,7 +25,7 @@ class LearnedFeatures(nn.Module):
     Bounded features give the noise floor alpha of the Taylor step a fixed meaning.
 
     Args:
-        modalities: names of the modalities that the features accept.
+        modalities: names of the modalities that the features accept; a shared stem takes any other one, too.
         channels: C, number of feature channels.
         stride: image voxels to one feature voxel, 1, 2 or 4.
         width: number of channels of the stem.
@@ -115,7 +115,7 @@ class LearnedFeatures(nn.Module):
         return F.pad(image, padding, mode="replicate") if any(padding) else image, tuple(inner)
 
     def _stem(self, image: Tensor, modality: str) -> Tensor:
-        if modality not in self.modalities:
+        if self.stem.kind != "shared" and modality not in self.modalities:
             raise UserError(f"modality {modality!r}: these features know only {', '.join(self.modalities)}")
         if any(n % self.stride for n in image.shape[2:]):
             raise UserError(

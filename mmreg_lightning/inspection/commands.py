@@ -29,6 +29,7 @@ def write_feature_maps(
     *,
     point: Sequence[float] | None = None,
     checkpoint: Path | None = None,
+    features: str | None = None,
     spacing: float | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -41,7 +42,7 @@ def write_feature_maps(
         images: one or two. Without a name their modalities are those of the checkpoint's fixed and moving images.
         out: folder for the results.
         point: (3,) voxels of the first image file; its features are searched in the last image.
-        checkpoint, spacing, device: see ``Options``.
+        checkpoint, features, spacing, device: see ``Options``.
         overwrite: replace earlier results in ``out``.
         progress: called after each image.
         command: the command line, for run.yaml.
@@ -56,7 +57,7 @@ def write_feature_maps(
     fixed, moving, *_ = (*(files.modality or None for files in images), None)
     try:
         settings = resolve(
-            Options(checkpoint, fixed_modality=fixed, moving_modality=moving, spacing=spacing, device=device)
+            Options(checkpoint, features, fixed_modality=fixed, moving_modality=moving, spacing=spacing, device=device)
         )
     except UserError as error:
         named = str(error).replace("fixed_modality=", "modality=").replace("moving_modality=", "other_modality=")
@@ -71,7 +72,7 @@ def write_feature_maps(
     inputs = {"image": images[0].image, "labels": images[0].labels}
     if len(images) > 1:
         inputs |= {"other_image": images[1].image, "other_labels": images[1].labels}
-    inputs["checkpoint"] = checkpoint
+    inputs |= settings.files()
     run = {
         **describe_run({name: path for name, path in inputs.items() if path is not None}, command),
         "features": dict(settings.family.config),
@@ -95,7 +96,7 @@ def write_feature_study(
     progress: Progress | None = None,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Measure a checkpoint's features on a data set, and write ``study_report.OUTPUTS``, run.yaml and features.json.
+    """Measure learned features on a data set, and write ``study_report.OUTPUTS``, run.yaml and features.json.
 
     Args:
         study: what to measure.
@@ -110,17 +111,18 @@ def write_feature_study(
         UserError: a file of the data set or the output folder cannot be used.
     """
     check_free(out, OUTPUTS, overwrite)
-    dataset = study.dataset
+    dataset, kind = study.dataset, "weights" if study.model.general else "checkpoint"
     with new_output_dir(out) as folder:
         families = make_families(study.learned, dataset, cache_dir)
         tables, summary = study.run(families, progress)
         run = {
-            **describe_run({"checkpoint": Path(study.checkpoint), "data": dataset.description}, command),
-            "features": study.model.hparams["features"],
+            **describe_run({kind: study.model.path, "data": dataset.description}, command),
+            "features": dict(study.learned.config),
+            "spacing_mm": study.learned.spacing,
             "mind_ssc": next(dict(family.config) for family in families if family.name == "mind_ssc"),
             "seed": study.seed,
         }
-        facts = {"checkpoint": study.checkpoint, "data": study.root, "seed": study.seed, "command": command or ""}
+        facts = {kind: study.model.path, "data": study.root, "seed": study.seed, "command": command or ""}
         remove_outputs(folder, OUTPUTS)
         title = f"Features on {dataset.name}"
         study_report.write_study(folder, tables, summary, {**run["versions"], **facts}, title)

@@ -28,7 +28,7 @@ class StudiedFamily:
     """A feature family with what its measures need.
 
     Attributes:
-        name: ``learned``, ``mind_ssc``, ``intensity`` or ``labels``.
+        name: ``learned`` (or that of the weights), ``mind_ssc``, ``intensity`` or ``labels``.
         config: of the extractor, plain types.
         features: the extractor.
         cache: gives images with the intensities that these features expect.
@@ -68,18 +68,18 @@ def label_family(like: StudiedFamily, ids: Sequence[int]) -> StudiedFamily:
 
 
 def make_families(learned: FeatureFamily, dataset: Learn2RegDataset, cache_dir: str | Path) -> list[StudiedFamily]:
-    """Learned features, MIND-SSC and intensity, at the checkpoint's spacing and stride.
+    """Learned features, MIND-SSC and intensity, at the spacing and stride of the learned ones.
 
     Args:
-        learned: of the checkpoint.
+        learned: of the checkpoint or the shipped weights, with a spacing.
         dataset: that it fits.
         cache_dir: where prepared arrays are kept.
 
     Raises:
         UserError: the folder of the cache cannot be written.
     """
-    assert learned.model is not None and learned.spacing is not None, "a checkpoint has both"
-    stride, modalities = learned.features.stride, learned.model.modalities
+    assert learned.model is not None and learned.spacing is not None, "see Study"
+    stride, modalities = learned.features.stride, (dataset.fixed_modality, dataset.moving_modality)
     step: DescentStep = instantiate(learned.model.hparams["descent"]["step"])
     families = [
         learned,

@@ -118,7 +118,13 @@ def map_image(files: ImageFiles, settings: Settings) -> MappedImage:
     features = extractor(seen, files.modality)[0].cpu()
     shown = normalise_intensity(volume.data, family.display(files.modality))[0]
     return MappedImage(
-        volume, files.modality, shown, features, grid.pooled(extractor.stride), image.labels, image.notes
+        volume,
+        files.modality,
+        shown,
+        features,
+        grid.pooled(extractor.stride),
+        image.labels,
+        [*image.notes, *family.assumed(str(volume.path or "the image"), files.modality)],
     )
 
 

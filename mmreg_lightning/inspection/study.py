@@ -1,9 +1,9 @@
-"""Measures of a checkpoint's features on held-out images of a data set, beside MIND-SSC and intensity."""
+"""Measures of learned features on held-out images of a data set, beside MIND-SSC and intensity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -15,13 +15,15 @@ from mmreg_lightning.config import instantiate
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.errors import UserError, positive_int
+from mmreg_lightning.geometry.working import default_spacing
 from mmreg_lightning.inspection.descent import DISPLACEMENTS, DescentMeasures, align, displacements
 from mmreg_lightning.inspection.distances import distance_rows, majority_labels, organ_moments
 from mmreg_lightning.inspection.families import StudiedFamily, label_family
 from mmreg_lightning.inspection.probe import Samples, probe_rows, require_scikit_learn, sample_voxels
 from mmreg_lightning.inspection.retrieval import retrieval_rows
 from mmreg_lightning.inspection.rows import Row, averaged, grouped
-from mmreg_lightning.registration.families import family_of_checkpoint
+from mmreg_lightning.io.images import read_image
+from mmreg_lightning.registration.families import choose_family
 from mmreg_lightning.solvers.protocol import step_counter
 
 Progress = Callable[[str, int, int], None]
@@ -33,36 +35,41 @@ PROBE_VOXELS = 100  # of each organ in each image
 
 @dataclass
 class Study:
-    """A measurement of a checkpoint's features on a data set; all inputs are checked at its creation.
+    """A measurement of learned features on a data set; all inputs are checked at its creation.
 
     Attributes:
-        checkpoint: of mmreg-train.
+        checkpoint: of mmreg-train; None with ``features``.
         root: data set in Learn2Reg layout.
         split: split of the images that are measured.
         probe_split: split of the images that the linear probe is trained on.
         subjects: maximum number of subjects of each split.
         descent_pairs: maximum number of pairs for capture range and landscape.
         seed: of all random draws.
+        features: see ``choose_family``; they must be trained ones. Where their spacing is open, it is that of a
+            registration to the first fixed image.
 
     Raises:
-        UserError: checkpoint or data set cannot be used, or not together; a split is empty, or both are the same; an
+        UserError: features or data set cannot be used, or not together; a split is empty, or both are the same; an
             image has no labels; a count is below 1; or scikit-learn is not installed.
     """
 
-    checkpoint: str | Path
+    checkpoint: str | Path | None
     root: str | Path
     split: str = "test"
     probe_split: str = "val"
     subjects: int = 10
     descent_pairs: int = 3
     seed: int = 0
+    features: str | None = None
 
     def __post_init__(self) -> None:
-        self.learned = family_of_checkpoint(self.checkpoint)
-        assert self.learned.model is not None, "a checkpoint has a model"
-        self.model = self.learned.model
+        learned = choose_family(self.features, self.checkpoint)
+        if learned.model is None:
+            raise UserError(f"features={learned.name}: are not trained, and what is measured are trained features")
+        self.model = learned.model
         self.dataset = dataset = Learn2RegDataset.read(self.root)
-        dataset.check_fits(self.checkpoint, self.model.modalities, self.learned.label_names)
+        self.names = learned.organs(dataset)
+        self.modalities = (dataset.fixed_modality, dataset.moving_modality)
         if self.split == self.probe_split:
             raise UserError(f"probe_split={self.probe_split}: must differ from split, or no image is held out")
         splits = (self.split, self.probe_split)
@@ -72,7 +79,8 @@ class Study:
         positive_int("subjects", self.subjects)
         positive_int("descent_pairs", self.descent_pairs)
         require_scikit_learn()
-        self.names = dataset.organs(self.learned.label_names.values())
+        first = self.pairs[self.split][0].fixed.image
+        self.learned = replace(learned, spacing=learned.spacing or default_spacing(read_image(first).grid))
 
     def run(self, families: Sequence[StudiedFamily], progress: Progress | None = None) -> tuple[Tables, dict[str, Any]]:
         """Measure all families on the same voxels, points and displacements.
@@ -98,7 +106,7 @@ class Study:
         images = {
             (split, modality): images_of(self.pairs[split], modality, self.subjects)
             for split in (self.split, self.probe_split)
-            for modality in self.model.modalities
+            for modality in self.modalities
         }
         tables: dict[str, list[Row]] = {"distances": [], "probe": []}
         done = counter("images", len(families) * sum(map(len, images.values())))
@@ -120,8 +128,8 @@ class Study:
         facts = {
             "split": self.split,
             "probe_split": self.probe_split,
-            "subjects": max(len(images[self.split, modality]) for modality in self.model.modalities),
-            "probe_subjects": max(len(images[self.probe_split, modality]) for modality in self.model.modalities),
+            "subjects": max(len(images[self.split, modality]) for modality in self.modalities),
+            "probe_subjects": max(len(images[self.probe_split, modality]) for modality in self.modalities),
             "aligned_by": "known displacement" if exact else "registration of the true labels",
         }
         return tables, {**facts, **summarise(tables)}
@@ -149,9 +157,9 @@ class Study:
                 done()
             moments[key] = torch.stack([m for m, _ in found]).sum(dim=0)
             samples[key] = Samples(*map(torch.cat, zip(*(s for _, s in found), strict=True)))
-        fixed, moving = (moments[self.split, modality] for modality in self.model.modalities)
+        fixed, moving = (moments[self.split, modality] for modality in self.modalities)
         train, test = (
-            {modality: samples[split, modality] for modality in self.model.modalities}
+            {modality: samples[split, modality] for modality in self.modalities}
             for split in (self.probe_split, self.split)
         )
         return distance_rows(family.name, fixed, moving, names), probe_rows(family.name, train, test, names)

@@ -32,6 +32,11 @@ FAMILIES = {
 _GREY = "#666666"
 
 
+def style_of(family: str) -> Style:
+    """The style of a family; one of another name is drawn as learned features are, whose place it has."""
+    return FAMILIES.get(family) or FAMILIES["learned"]._replace(name=family)
+
+
 def distance_figure(tables: Tables) -> Figure:
     """Ratio of distances of each organ."""
     organs = list(dict.fromkeys(row["organ"] for row in tables["distances"]))
@@ -58,7 +63,7 @@ def probe_figure(tables: Tables) -> Figure:
     for n, (family, own) in enumerate(families):
         value = {(row["trained_on"], row["tested_on"]): row["recall"] for row in own}
         x = np.arange(len(ways)) + (n - (len(families) - 1) / 2) * width
-        style = FAMILIES[family]
+        style = style_of(family)
         bars = axes.bar(x, [value[way] for way in ways], width * 0.92, color=style.color, label=style.name)
         axes.bar_label(bars, fmt="%.2f", fontsize=8)
     labels = len({row["organ"] for row in rows}) - 1
@@ -128,7 +133,7 @@ def organ_figure(tables: Tables) -> Figure:
         table = np.array([[value.get((organ, size), np.nan) for size in sizes] for organ in organs])
         # Orange, white and blue are distinct with every kind of colour vision; lightness shows the distance from 0.
         image = axes.imshow(table, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
-        axes.set_title(FAMILIES[family].name, fontsize=10)
+        axes.set_title(style_of(family).name, fontsize=10)
         axes.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes], fontsize=8, rotation=90)
         axes.set_yticks(range(len(organs)), organs, fontsize=8)
         axes.set_xlabel("shift (mm)", fontsize=9)
@@ -155,7 +160,7 @@ def _curves(
     panels = figure.subplots(len(grid), len(grid[0]), sharex=True, sharey=True, squeeze=False)
     for axes, (title, rows) in zip(panels.flat, (panel for line in grid for panel in line), strict=True):
         for family, own in _families(rows):
-            options = {**FAMILIES[family]._asdict(), **style}
+            options = {**style_of(family)._asdict(), **style}
             points = ([row[column] for row in own] for column in (*x, *y))
             axes.plot(*points, label=options.pop("name"), **options)
         axes.set_title(title, fontsize=10)

@@ -105,7 +105,11 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     """One row for each family: ratio of distances, accuracy of the probe, median errors of matches, basin."""
     columns = ["distance ratio", "probe, same modality", "probe, other modality", "landmark match, mm (median)"]
     table = [["", *columns, "surface match, mm (median)", "energy's basin, mm"]]
-    for family, style in study_plots.FAMILIES.items():
+    measured = [family for family in summary["distance_ratio"] if family not in study_plots.FAMILIES]
+    for family in (*measured, *study_plots.FAMILIES):
+        if family == "learned" and measured:
+            continue  # others were measured in their place
+        style = study_plots.style_of(family)
         ways = [(*way.split(" to "), v) for way, v in summary["probe_balanced_accuracy"].get(family, {}).items()]
         same, other = ([v for a, b, v in ways if (a == b) is equal] for equal in (True, False))
         errors = (summary[f"retrieval_{name}"].get(family, {}).get("median_mm") for name in ("landmarks", "surfaces"))

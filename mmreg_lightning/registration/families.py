@@ -13,14 +13,19 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmreg_lightning.config import CONF_DIR, check_keys, check_targets, instantiate
+from mmreg_lightning.config import CONF_DIR, DEFAULT_FEATURES, check_keys, check_targets, instantiate
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError, check_spacing
 from mmreg_lightning.features.checkpoint import TrainedModel, load_checkpoint
+from mmreg_lightning.features.fused import FusedFeatures
+from mmreg_lightning.features.pretrained import PRETRAINED, find_weights, names_weights, shipped_weights
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig
 
 FAMILY_KEYS = ("normalisation", "step", "spacing", "space")
 """Keys of a file of conf/features that are of the family; all others are arguments of the extractor."""
+UNNAMED = "unnamed"
+"""Modality without a name: pictures show it as MR, by percentiles."""
 
 
 @dataclass
@@ -45,8 +50,7 @@ class FeatureFamily:
         step: settings of the demons step where nothing is tuned, by dotted keys below ``solver.step``.
         spacing: of the working grid, mm; None is ``default_spacing`` of each fixed image.
         space: values that a benchmark tries, of ``features.KEY`` and ``spacing``.
-        model: of the checkpoint.
-        checkpoint: its path.
+        model: of the checkpoint or the shipped weights, if there are any.
     """
 
     name: str
@@ -57,7 +61,16 @@ class FeatureFamily:
     spacing: float | Sequence[float] | None = None
     space: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     model: TrainedModel | None = None
-    checkpoint: Path | None = None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """File of the trained weights; None without any."""
+        return None if self.model is None else self.model.path
+
+    @property
+    def modalities(self) -> tuple[str, str] | None:
+        """Those that the features are made for; None where they are for any."""
+        return None if self.model is None or self.model.general else self.model.modalities
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -66,7 +79,8 @@ class FeatureFamily:
 
     def recipe(self, modality: str) -> Recipe:
         """Intensity recipe of a modality for the features."""
-        return self.normalisation if self.normalisation is not None else self._own_recipe(modality)
+        recipe = self.normalisation if self.normalisation is not None else self._own_recipe(modality)
+        return {**recipe, "clip": False} if getattr(self.features, "unclipped", False) else recipe
 
     def display(self, modality: str) -> Recipe:
         """The same for pictures and for centres of mass: within the modality's window, clipped."""
@@ -85,20 +99,50 @@ class FeatureFamily:
         Raises:
             UserError: the checkpoint does not know it.
         """
-        if self.model is None:
-            known = shipped_normalisation()
-            return next((name for name in known if name.casefold() == modality.casefold()), modality)
+        if self.model is None or self.modalities is None:
+            return _spelt(modality, self._known_recipes())
         names = [name for name in self.model.hparams["normalisation"] if name in self.model.features.modalities]
         if modality not in names:
             raise UserError(f"{parameter}={modality}: the checkpoint knows only {', '.join(names)}")
         return modality
 
+    def assumed(self, name: str, modality: str) -> list[str]:
+        """What is assumed about the intensities of an image, at most one sentence.
+
+        Trained features expect Hounsfield units within a window; hand-crafted ones scale all images alike.
+
+        Args:
+            name: of the image, for the sentence.
+            modality: see ``check_modality``.
+        """
+        if self.model is None or self.normalisation is not None or modality in self._known_recipes():
+            return []
+        what = "its modality is not named" if modality == UNNAMED else f"no intensity recipe is known for {modality}"
+        return [
+            f"{name}: {what}, so that it is scaled by percentiles as an MR is; a CT has to be named CT, for its "
+            "Hounsfield units."
+        ]
+
+    def organs(self, dataset: Learn2RegDataset) -> dict[int, str]:
+        """Label ids of a data set that count for these features, and their names: all, or the checkpoint's.
+
+        Raises:
+            UserError: they are those of a checkpoint that was trained for other modalities or organs.
+        """
+        if self.model is None or self.model.general:
+            return dict(dataset.label_names)
+        dataset.check_fits(self.model.path, self.model.modalities, self.label_names)
+        return dataset.organs(self.label_names.values())
+
+    def _known_recipes(self) -> Mapping[str, Recipe]:
+        own = {} if self.model is None else self.model.hparams["normalisation"]
+        return own if self.modalities is not None else {**shipped_normalisation(), **own}
+
     def _own_recipe(self, modality: str) -> Recipe:
-        if self.model is not None:
-            own: Recipe = self.model.hparams["normalisation"][modality]
-            return own
-        shipped = shipped_normalisation()
-        return shipped.get(modality, shipped["MR"])
+        known = self._known_recipes()
+        if self.modalities is not None:
+            return known[modality]
+        return known.get(_spelt(modality, known), known["MR"])
 
 
 def family_of_checkpoint(checkpoint: str | Path, space: Mapping[str, Sequence[Any]] | None = None) -> FeatureFamily:
@@ -119,8 +163,39 @@ def family_of_checkpoint(checkpoint: str | Path, space: Mapping[str, Sequence[An
         spacing=model.hparams["spacing"],
         space=space or {},
         model=model,
-        checkpoint=Path(checkpoint),
     )
+
+
+def choose_family(features: str | None = None, checkpoint: str | Path | None = None) -> FeatureFamily:
+    """The feature family that a command is asked for.
+
+    Args:
+        features: ``pretrained`` or another name of shipped weights, a .safetensors file, the name of a file of
+            conf/features, or the path of a YAML file of that kind; None is the checkpoint's own features, and
+            ``DEFAULT_FEATURES`` without one.
+        checkpoint: of mmreg-train. Together with features that have a learned part, as ``fused``, it is this part.
+
+    Raises:
+        UserError: the features cannot be used, or have no learned part that a checkpoint could be.
+    """
+    if features is None:
+        return family_of_config(DEFAULT_FEATURES) if checkpoint is None else family_of_checkpoint(checkpoint)
+    if checkpoint is not None:
+        if not has_learned_part(features):
+            raise UserError(
+                f"features={features}: cannot be used together with checkpoint={checkpoint}, only features with a "
+                "learned part can, as fused"
+            )
+        return family_of_config(features, learned=str(checkpoint))
+    if not names_weights(features):
+        return family_of_config(features)
+    find_weights(features, "features")
+    return family_of_config(features, read_family_config(PRETRAINED), learned=features)
+
+
+def has_learned_part(features: str) -> bool:
+    """Whether features of ``choose_family`` are those of a configuration with a learned part, as ``fused``."""
+    return not names_weights(features) and "learned" in read_family_config(features)
 
 
 def family_of_config(name: str, config: Mapping[str, Any] | None = None, **values: Any) -> FeatureFamily:
@@ -150,7 +225,11 @@ def family_of_config(name: str, config: Mapping[str, Any] | None = None, **value
         check_targets(OmegaConf.create({"features": config}))
         extractor = instantiate(config)
     except UserError as error:
-        raise UserError(f"features={name}: {error}") from error
+        raise UserError(f"features={name}: {str(error).removeprefix(f'learned={name}: ')}") from error
+    if isinstance(extractor, FusedFeatures):
+        given = {"spacing": extractor.model.hparams["spacing"], **given, "model": extractor.model}
+        if config["learned"] == PRETRAINED:
+            config["learned"] = extractor.model.path.stem  # run.yaml must say which
     return FeatureFamily(Path(name).stem, config, extractor, **given)
 
 
@@ -163,14 +242,25 @@ def read_family_config(name: str) -> dict[str, Any]:
     known = sorted(path.stem for path in (CONF_DIR / "features").glob("*.yaml"))
     path = CONF_DIR / "features" / f"{name}.yaml" if name in known else Path(name)
     if not path.is_file():
-        raise UserError(f"features={name}: must be one of {', '.join(known)}, or a YAML file of that kind")
+        weights = f"the weights {', '.join(shipped_weights())}, " if shipped_weights() else ""
+        raise UserError(
+            f"features={name}: must be one of {', '.join(known)}, {weights}a file of weights (.safetensors), or a YAML "
+            "file of that kind"
+        )
     try:
         content = OmegaConf.to_container(OmegaConf.load(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"features={name}: is no text, as a YAML file is; checkpoint takes a checkpoint") from error
     except (OmegaConfBaseException, yaml.YAMLError, OSError) as error:
         raise UserError(f"features={name}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"features={name}: must hold keys and values, as conf/features/mind_ssc.yaml does")
     return {str(key): value for key, value in content.items()}
+
+
+def _spelt(modality: str, known: Mapping[str, Any]) -> str:
+    """A modality as it is spelt among known ones; letter case does not matter."""
+    return next((name for name in known if name.casefold() == modality.casefold()), modality)
 
 
 @cache

@@ -6,7 +6,7 @@ import dataclasses
 
 from mmreg_lightning.data.pair import Image, Pair
 from mmreg_lightning.geometry.body import body_mask, is_hounsfield
-from mmreg_lightning.registration.settings import UNNAMED
+from mmreg_lightning.registration.families import UNNAMED
 
 CT = "ct"
 """The modality, in lower case, whose intensities are Hounsfield units."""

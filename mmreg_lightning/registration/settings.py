@@ -21,13 +21,10 @@ from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.protocol import FeatureExtractor
 from mmreg_lightning.io.transform_names import parse_transform_name
 from mmreg_lightning.io.transforms import AffineFile
-from mmreg_lightning.registration.families import FeatureFamily, family_of_checkpoint, family_of_config, shipped
+from mmreg_lightning.registration.families import UNNAMED, FeatureFamily, choose_family, shipped
 from mmreg_lightning.registration.initial_affine import read_initial_affine
 from mmreg_lightning.runtime import resolve_device
 from mmreg_lightning.solvers.protocol import Solver
-
-UNNAMED = "unnamed"
-"""Modality without a checkpoint and without a name: pictures show it as MR, by percentiles."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,9 @@ class Options:
 
     Attributes:
         checkpoint: of mmreg-train; its features, intensity recipes, spacing and solver are used.
-        features: family where there is no checkpoint: a file of conf/features by its name, or the path of another one.
+        features: see ``choose_family``.
         fixed_modality, moving_modality: choose the intensity recipes; None is the checkpoint's. Letter case matters
-            only with a checkpoint.
+            only with a checkpoint; shipped weights take any name.
         affine: alignment before the solver: ``auto``, ``none``, ``moments``, ``rigid``, ``similarity``, ``affine``, a
             transform file (see ``read_transform``), or a 4x4 matrix (world RAS mm of the fixed to that of the moving
             image).
@@ -54,7 +51,7 @@ class Options:
     """
 
     checkpoint: str | Path | None = None
-    features: str = "mind_ssc"
+    features: str | None = None
     fixed_modality: str | None = None
     moving_modality: str | None = None
     affine: str | NDArray[np.float64] = "auto"
@@ -113,7 +110,8 @@ class Settings:
     def files(self) -> dict[str, Path]:
         """Files that the settings were read from, by the names of the options."""
         affine = parse_transform_name(self.affine).path if isinstance(self.initial, AffineFile) else None
-        found = {"confidence": self.confidence_file, "checkpoint": self.family.checkpoint, "affine": affine}
+        trained = "weights" if self.family.model is not None and self.family.model.general else "checkpoint"
+        found = {"confidence": self.confidence_file, trained: self.family.checkpoint, "affine": affine}
         return {name: path for name, path in found.items() if path is not None}
 
     def describe(self, default: float | None = None) -> dict[str, Any]:
@@ -140,7 +138,7 @@ class Settings:
         """What a registration must share with the calibration of its confidence, besides the checkpoint."""
         described = self.describe()
         keys = ["features", "spacing_mm", "solver"]
-        if self.family.checkpoint is not None:  # hand-crafted features treat all modalities alike
+        if self.family.normalisation is None:  # else all modalities are treated alike
             keys += ["fixed_modality", "moving_modality"]
         return {key: described[key] for key in keys}
 
@@ -156,12 +154,8 @@ def resolve(options: Options) -> Settings:
         raise UserError(f"spacing={options.spacing}: must be a positive number of millimetres")
     if options.fill is not None and not abs(options.fill) < float("inf"):
         raise UserError(f"fill={options.fill}: must be a finite number")
-    if options.checkpoint is not None:
-        family = family_of_checkpoint(options.checkpoint)
-    else:
-        family = family_of_config(options.features)
-    model = family.model
-    defaults = (UNNAMED, UNNAMED) if model is None else model.modalities
+    family = choose_family(options.features, options.checkpoint)
+    defaults = family.modalities or (UNNAMED, UNNAMED)
     modalities = [
         family.check_modality(f"{role}_modality", given or default)
         for role, given, default in zip(
@@ -169,7 +163,7 @@ def resolve(options: Options) -> Settings:
         )
     ]
     config = solver_config(options.solver, family)
-    if model is None and options.solver in (None, "demons"):
+    if options.solver in (None, "demons") and "step" in config:
         config = with_setting(config, {f"step.{key}": value for key, value in family.step.items()})
     for override in options.overrides:
         _apply(config, override)

@@ -156,6 +156,10 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
     with watch.stage("affine"):
         initial, decided = initial_affine(pair, settings, spacing)
         notes += decided
+    for role, image, modality in zip(
+        ("fixed", "moving"), pair, (settings.fixed_modality, settings.moving_modality), strict=True
+    ):
+        notes += family.assumed(str(image.volume.path or f"the {role} image"), modality)
     with watch.stage("prepare"):
         check_overlap(fixed, moving, initial)
         fixed_input = network_input(pair.fixed, grid, family.recipe(settings.fixed_modality), features)

@@ -72,6 +72,11 @@ def read_training(config: DictConfig) -> dict[str, Any]:
         UserError: see ``read_config`` and ``check_values``; or the features are no network.
     """
     own = [key for key in FAMILY_KEYS if key in config.features]
+    if own and "learned" in config.features:
+        raise UserError(
+            f"features._target_={config.features._target_}: these features are trained already; a training of a "
+            "network begins with their weights by init_from=pretrained"
+        )
     if own:
         raise UserError(
             f"features._target_={config.features._target_}: hand-crafted features cannot be trained, only networks "

@@ -127,3 +127,41 @@ def test_the_note_says_what_was_done():
 def test_the_note_says_when_nothing_was_held_out():
     note = method_note(trials=12, pairs=1, tune="val", report="val")
     assert "over 1 pair of the val split" in note and "tuned on the pairs of the reported split val itself" in note
+
+
+def test_weights_are_compared_beside_a_checkpoint_and_alone(trained, weights, phantom):
+    plan = comparison_plan(trained, phantom, features=[str(weights), "fused"])
+    names = ["mind_ssc", "learned", "generalist-1", "fused", "labels"]
+    assert [method.family.name for method in plan.methods] == names
+    assert plan.methods[3].family.checkpoint == trained, "the checkpoint is the learned part"
+    assert {method.family.spacing for method in plan.methods} == {12.0}
+    alone = comparison_plan(None, phantom, features=[str(weights)])
+    assert [method.family.name for method in alone.methods] == ["mind_ssc", "generalist-1", "labels"]
+    assert alone.methods[2].family.features.ids == list(alone.dataset.label_names), "all organs of the data set"
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ([], "^checkpoint=None: must be given, or features$"),
+        (["mind_ssc"], "^features=mind_ssc: is compared already"),
+        (["intensity", "intensity"], "^features=intensity: is compared already, a further family must have another"),
+        (["generalist-9"], "^features=generalist-9: must be one of"),
+    ],
+)
+def test_families_that_cannot_be_compared(phantom, features, expected):
+    with pytest.raises(UserError, match=expected):
+        comparison_plan(None, phantom, features=features)
+
+
+@pytest.mark.slow
+def test_weights_alone_from_end_to_end(weights, phantom, tmp_path):
+    results = compare(None, phantom, tmp_path, features=[str(weights)], tune_pairs=1)
+    assert list(results) == ["before", "mind_ssc", "generalist-1", "labels"]
+    assert results_table(results)[3][0] == "generalist-1, never trained on this data, + demons"
+    assert results["generalist-1"]["dice"] is not None and "header_notes" in results["generalist-1"]
+    run = tmp_path / results["generalist-1"]["cases"][0]["folder"] / "run.yaml"
+    told = yaml.safe_load(run.read_text(encoding="utf-8"))
+    assert told["inputs"]["weights"]["path"] == str(weights) and told["settings"]["features"]["learned"] == str(weights)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "generalist-1, never trained on this data, + demons: Dice" in page

@@ -110,3 +110,23 @@ def test_the_true_labels_are_the_ceiling(call_benchmark, tmp_path):
     }
     assert len(found["labels+demons"]) == 2
     assert sum(found["labels+demons"]) > sum(found["mind_ssc+demons"])
+
+
+@pytest.mark.slow
+def test_fused_features_beside_mind_ssc(call_benchmark, weights, tmp_path):
+    quick = [*QUICK, "+features@features.fused=fused", f"features.fused.learned={weights}"]
+    quick += ["features.fused.space={features.mind_weight: [0.0, 1.0]}", "tuning.pairs=1", "report.pairs=1"]
+    code, out, err = call_benchmark(*quick)
+    assert (code, "Traceback" in err) == (0, False), err
+    (row,) = rows_of(tmp_path / "out", "fused+demons")
+    assert float(row["dice"]) > 0 and "fused+demons" in out
+    trials = json.loads((tmp_path / "out" / "tuning" / "fused+demons.json").read_text(encoding="utf-8"))
+    assert {trial["setting"].get("features.mind_weight") for trial in trials} & {0.0, 1.0}
+    # What the results were computed with may not change: neither an argument of the extractor nor the solver.
+    for change, told in (
+        ("features.fused.dilation=1", "features.dilation=2, not 1"),
+        ("solvers.demons.overrides=['solver.iterations=3','solver.levels=[2,1]']", "solver.iterations=2, not 3"),
+    ):
+        changed = [word for word in quick if not word.lstrip("+").startswith(change.partition("=")[0] + "=")]
+        code, _, err = call_benchmark(*changed, f"++{change}")
+        assert code == 2 and told in err, err

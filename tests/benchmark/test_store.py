@@ -75,3 +75,12 @@ def test_content_is_kept_with_its_folder(tmp_path):
     save(path, {"a": 1})
     save(None, {"a": 2})
     assert load(path) == {"a": 1}
+
+
+def test_what_differs_is_named_to_the_last_key_and_what_was_left_out_stays_known(tmp_path):
+    methods = {"a": {"features": {"radius": 1}, "weights": None}, "b": {"features": {"radius": 2}}}
+    check(tmp_path, methods)
+    check(tmp_path, {"b": methods["b"]})
+    other = {"a": {"features": {"radius": 3}, "weights": None}}
+    with pytest.raises(UserError, match=r"holds results with a\.features\.radius=1, not 3: name another"):
+        check(tmp_path, other)

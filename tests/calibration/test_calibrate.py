@@ -14,21 +14,15 @@ from mmreg_lightning.cli.calibrate import main as calibrate
 from mmreg_lightning.cli.register import main as register
 from mmreg_lightning.confidence.model import ConfidenceModel, read_confidence
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.phantom.dataset import write_phantom
+from mmreg_lightning.files import sha256
 
 SOLVER = ["--set", "solver.iterations=2", "solver.levels=[2,1]"]
 
 
 @pytest.fixture(scope="module")
-def phantom(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("calibrate") / "phantom"
-    return write_phantom(folder, 5, (32, 28, 32), spacing=12.0, val=2, test=2)
-
-
-@pytest.fixture(scope="module")
-def calibrated(phantom, tmp_path_factory):
+def calibrated(pairs_phantom, tmp_path_factory):
     out = tmp_path_factory.mktemp("calibrated") / "out"
-    argv = ["--data", str(phantom), "--out", str(out), "--pairs", "2", "--variants", "2", *SOLVER]
+    argv = ["--data", str(pairs_phantom), "--out", str(out), "--pairs", "2", "--variants", "2", *SOLVER]
     calibrate(argv)
     return out, argv
 
@@ -57,13 +51,13 @@ def test_it_fits_on_one_split_and_tests_on_the_other(calibrated, capsys):
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         run(lambda: calibrate([*argv, "solver.iterations=3"]))
-    assert stop.value.code == 2 and "holds results with solver=" in capsys.readouterr().err
+    assert stop.value.code == 2 and "holds results with solver.iterations=2, not 3" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_a_registration_says_where_it_is_likely_wrong(calibrated, phantom, tmp_path, capsys):
+def test_a_registration_says_where_it_is_likely_wrong(calibrated, pairs_phantom, tmp_path, capsys):
     out, _ = calibrated
-    fixed, moving = (phantom / "imagesTr" / f"PhantomMRCT_{name}.nii.gz" for name in ("0004_0000", "0005_0001"))
+    fixed, moving = (pairs_phantom / "imagesTr" / f"PhantomMRCT_{name}.nii.gz" for name in ("0004_0000", "0005_0001"))
     argv = ["--fixed", str(fixed), "--moving", str(moving), *SOLVER]
     register([*argv, "--out", str(tmp_path / "plain")])
     assert "confidence" not in json.loads((tmp_path / "plain" / "metrics.json").read_text(encoding="utf-8"))
@@ -107,15 +101,34 @@ def test_a_registration_says_where_it_is_likely_wrong(calibrated, phantom, tmp_p
         (["--checkpoint", "none.ckpt"], "none.ckpt: there is no such file"),
     ],
 )
-def test_wrong_options_are_one_sentence(phantom, tmp_path, capsys, extra, match):
+def test_wrong_options_are_one_sentence(pairs_phantom, tmp_path, capsys, extra, match):
     with pytest.raises(SystemExit) as stop:
-        run(lambda: calibrate(["--data", str(phantom), "--out", str(tmp_path / "out"), *extra]))
+        run(lambda: calibrate(["--data", str(pairs_phantom), "--out", str(tmp_path / "out"), *extra]))
     err = capsys.readouterr().err
     assert stop.value.code == 2 and match in err and err.count("\n") == 1
 
 
-def test_the_folder_of_another_command_is_left_alone(phantom, tmp_path):
+def test_the_folder_of_another_command_is_left_alone(pairs_phantom, tmp_path):
     (tmp_path / "report.html").write_text("of another")
     with pytest.raises(UserError, match="report.html of another run"):
-        calibrate(["--data", str(phantom), "--out", str(tmp_path), "--pairs", "1"])
+        calibrate(["--data", str(pairs_phantom), "--out", str(tmp_path), "--pairs", "1"])
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.slow
+def test_weights_are_calibrated_for_the_modalities_of_the_data(weights, pairs_phantom, tmp_path, capsys):
+    out = tmp_path / "out"
+    features = ["--features", str(weights), *SOLVER]
+    calibrate(["--data", str(pairs_phantom), "--out", str(out), "--pairs", "1", "--variants", "1", *features])
+    model = read_confidence(out / "confidence.json")
+    assert model.checkpoint_sha256 == sha256(weights)
+    assert (model.setting["fixed_modality"], model.setting["moving_modality"]) == ("MR", "CT")
+    fixed, moving = (pairs_phantom / "imagesTr" / f"PhantomMRCT_{name}.nii.gz" for name in ("0004_0000", "0005_0001"))
+    argv = ["--fixed", str(fixed), "--moving", str(moving), *features, "--confidence", str(out / "confidence.json")]
+    with pytest.raises(UserError, match="was calibrated with fixed_modality=MR, not unnamed"):
+        register([*argv, "--out", str(tmp_path / "unnamed")])
+    with pytest.raises(UserError, match="was calibrated with another checkpoint than none"):
+        register([*argv[:4], "--confidence", str(out / "confidence.json"), "--out", str(tmp_path / "mind")])
+    capsys.readouterr()
+    register([*argv, "--fixed-modality", "mr", "--moving-modality", "ct", "--out", str(tmp_path / "named")])
+    assert "Confidence 0." in capsys.readouterr().out

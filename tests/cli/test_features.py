@@ -65,6 +65,7 @@ def test_images_and_what_belongs_to_them_reach_the_function(asked: list, capsys:
     assert (name, args) == ("write_feature_maps", (images, Path("o")))
     assert kwargs == {
         "checkpoint": None,
+        "features": None,
         "overwrite": False,
         "command": f"mmreg-features {' '.join(argv)} --other-labels l.nii.gz --other-modality CT",
         "point": [1.0, 2.0, 3.0],
@@ -84,4 +85,4 @@ def test_a_mistake_is_one_line_and_code_2(
     with pytest.raises(SystemExit) as stop:
         entry()
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: --data folder: needs --checkpoint, whose features are measured\n"
+    assert capsys.readouterr().err == "error: --data folder: needs --checkpoint or --features, which are measured\n"

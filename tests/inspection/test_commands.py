@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import yaml
 
 from mmreg_lightning.cli.features import entry, main
 from mmreg_lightning.errors import UserError
@@ -67,6 +68,28 @@ def test_a_modality_that_the_checkpoint_does_not_know_is_named_by_its_option(tra
         main([*argv, "--other-image", image(phantom, 5, 1), "--other-modality", "PET"])
 
 
+def test_shipped_weights_of_one_image(weights, phantom, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["--image", image(phantom, 4, 1), "--features", str(weights), "--out", str(out)])
+    assert "Note: " in (said := capsys.readouterr().out) and "its modality is not named" in said
+    assert json.loads((out / "features.json").read_text())["channels"] == 16
+    assert yaml.safe_load((out / "run.yaml").read_text())["inputs"]["weights"]["path"] == str(weights)
+
+
+@pytest.mark.slow
+def test_a_data_set_and_weights_that_never_saw_it(weights, phantom, cache_dir, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mmreg_lightning.config.CACHE_DIR", cache_dir)
+    out = tmp_path / "out"
+    main(["--data", str(phantom), "--features", str(weights), "--out", str(out), "--descent-pairs", "1"])
+    content = json.loads((out / "features.json").read_text())
+    assert set(content["distance_ratio"]) == {"generalist-1", "mind_ssc", "intensity"}
+    said = capsys.readouterr().out
+    assert "| generalist-1 |" in said and "| learned |" not in said
+    assert yaml.safe_load((out / "run.yaml").read_text())["spacing_mm"] == 12.0
+    with pytest.raises(UserError, match="^features=mind_ssc: are not trained, and what is measured are trained"):
+        main(["--data", str(phantom), "--features", "mind_ssc", "--out", str(tmp_path / "other")])
+
+
 @pytest.mark.slow
 def test_a_data_set(trained, phantom, cache_dir, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mmreg_lightning.config.CACHE_DIR", cache_dir)
@@ -94,7 +117,7 @@ def test_a_data_set(trained, phantom, cache_dir, tmp_path, monkeypatch, capsys):
         (["--image", "a.nii.gz", "--split", "val"], "--split val: cannot be used together with --image"),
         (["--image", "a.nii.gz", "--other-modality", "CT"], "--other-modality CT: needs --other-image"),
         (["--image", "a.nii.gz", "--spacing", "-1"], "--spacing -1.0: must be a positive number of millimetres"),
-        (["--data", "folder"], "--data folder: needs --checkpoint, whose features are measured"),
+        (["--data", "folder"], "--data folder: needs --checkpoint or --features, which are measured"),
         (
             ["--data", "folder", "--checkpoint", "c.ckpt", "--labels", "l"],
             "--labels l: cannot be used together with --data",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.checkpoint import load_checkpoint
 from mmreg_lightning.features.mind import MindFeatures
 from mmreg_lightning.registration.families import (
+    choose_family,
     family_of_checkpoint,
     family_of_config,
+    has_learned_part,
     read_family_config,
     shipped_normalisation,
 )
@@ -135,8 +139,9 @@ def test_what_the_family_itself_cannot_use(key: str, value: Any, expected: str) 
 def test_a_name_of_nothing_is_told_what_there_is() -> None:
     with pytest.raises(UserError) as error:
         read_family_config("sift")
-    known = "cnn, intensity, labels, mind_ssc, unet"
-    assert str(error.value) == f"features=sift: must be one of {known}, or a YAML file of that kind"
+    known = "cnn, fused, intensity, labels, mind_ssc, pretrained, unet"
+    assert str(error.value).startswith(f"features=sift: must be one of {known}, ")
+    assert str(error.value).endswith("a file of weights (.safetensors), or a YAML file of that kind")
 
 
 @pytest.mark.parametrize(
@@ -202,3 +207,69 @@ def test_an_extractor_that_cannot_be_built_is_named_with_its_file(
     assert str(error.value) == f"features={path}: {expected}"
     path.write_text("_target_: their_package.Edges\nwidth: 1\n")
     assert family_of_config(str(path)).name == "my"
+
+
+def test_weights_are_features_for_any_modality(weights: Path) -> None:
+    family = choose_family(str(weights))
+    assert (family.name, family.spacing, family.checkpoint) == ("generalist-1", 12.0, weights)
+    assert family.model is not None and family.model.general and family.modalities is None and family.step == {}
+    assert family.config["learned"] == str(weights) and family.features.channels == 16
+    assert family.check_modality("fixed_modality", "ct") == "CT" and family.check_modality("x", "pEt") == "pEt"
+    assert family.recipe("CT") == shipped_normalisation()["CT"] and family.recipe("ct") == family.recipe("CT")
+    assert family.recipe("pEt") == family.recipe("MR")
+    settings = resolve(Options(features=str(weights)))
+    assert settings.fixed_modality == settings.moving_modality == "unnamed"
+    assert settings.files() == {"weights": weights}
+    assert settings.calibrated()["fixed_modality"] == "unnamed", "recipes depend on it"
+
+
+def test_what_is_assumed_of_intensities_is_said(weights: Path, trained: Path) -> None:
+    family = choose_family(str(weights))
+    assert family.assumed("a.nii", "CT") == family.assumed("a.nii", "US") == []
+    (unnamed,) = family.assumed("a.nii", "unnamed")
+    assert unnamed.startswith("a.nii: its modality is not named, so that it is scaled by percentiles as an MR is")
+    assert "no intensity recipe is known for PET" in family.assumed("a.nii", "PET")[0]
+    assert choose_family().assumed("a.nii", "unnamed") == [], "MIND-SSC scales all images alike"
+    assert choose_family(None, trained).assumed("a.nii", "MR") == []
+
+
+def test_fused_features_of_weights_and_of_a_checkpoint(weights: Path, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "both.yaml"
+    path.write_text(f"_target_: mmreg_lightning.features.fused.FusedFeatures\nlearned: {weights}\nmind_weight: 2\n")
+    family = choose_family(str(path))
+    assert (family.name, family.features.channels, family.modalities) == ("both", 28, None)
+    assert family.recipe("CT")["clip"] is False, "MIND-SSC looks beyond the window"
+    own = choose_family("fused", trained)
+    assert (own.name, own.modalities, own.spacing) == ("fused", ("MR", "CT"), 12.0)
+    assert own.model is not None and own.checkpoint == trained and own.step == {"alpha": 0.2}
+    assert own.config["learned"] == str(trained)
+    with pytest.raises(UserError, match="fixed_modality=PET: the checkpoint knows only CT, MR"):
+        own.check_modality("fixed_modality", "PET")
+    settings = resolve(Options(trained, "fused"))
+    assert settings.solver_config["step"]["alpha"] == 0.2 and settings.solver_config["iterations"] == 1
+    assert resolve(Options(trained)).solver_config["step"]["alpha"] == 0.1, "that of its training"
+    assert own.variant({"mind_weight": 0.0}).features.channels == 16
+
+
+def test_features_and_a_checkpoint_that_cannot_be_used_together(trained: Path, weights: Path) -> None:
+    for name in ("mind_ssc", str(weights), "pretrained"):
+        with pytest.raises(UserError, match=f"^features={name}: cannot be used together with checkpoint={trained}, "):
+            choose_family(name, trained)
+    assert has_learned_part("fused") and not has_learned_part("pretrained") and not has_learned_part("intensity")
+
+
+def test_shipped_features_that_are_not_there_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^features=a-1.safetensors: there is no such file$"):
+        choose_family("a-1.safetensors")
+    (tmp_path / "best.ckpt").write_bytes(b"\x80\x02")
+    with pytest.raises(UserError, match="best.ckpt: is no text, as a YAML file is; checkpoint takes a checkpoint$"):
+        choose_family(str(tmp_path / "best.ckpt"))
+
+
+def test_organs_of_a_data_set(weights: Path, trained: Path, phantom: Path) -> None:
+    data = Learn2RegDataset.read(phantom)
+    assert choose_family(str(weights)).organs(data) == choose_family().organs(data) == data.label_names
+    other = replace(data, fixed_modality="US")
+    assert choose_family(str(weights)).organs(other) == data.label_names
+    with pytest.raises(UserError, match="was trained to register CT to MR"):
+        choose_family("fused", trained).organs(other)

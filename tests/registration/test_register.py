@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -123,6 +124,31 @@ def test_registering_does_not_import_the_trainers_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_weights_give_the_same_from_a_file_and_say_what_they_assume(
+    write_scene: Callable, tmp_path: Path, weights: Path
+) -> None:
+    fixed, moving = write_scene("f").image, write_scene("m", shift=(4, 0, 0)).image
+    result = mmreg_lightning.register(
+        fixed, moving, features=str(weights), spacing=3.0, overrides=QUICK, body_mask=False
+    )
+    assert sum("its modality is not named" in note for note in result.notes) == 2
+    named = mmreg_lightning.register(
+        fixed,
+        moving,
+        features=str(weights),
+        fixed_modality="MR",
+        moving_modality="us",
+        spacing=3.0,
+        overrides=QUICK,
+        body_mask=False,
+    )
+    assert named.notes == [] and torch.equal(named.displacement, result.displacement), "the same percentiles"
+    named.write(tmp_path / "out")
+    told = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert told["settings"]["moving_modality"] == "US"
+    assert told["inputs"]["weights"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def test_a_checkpoint_alone_gives_the_same_field_in_a_new_process(

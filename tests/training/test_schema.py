@@ -11,10 +11,10 @@ from mmreg_lightning.training.schema import read_training
 
 NOT_OURS = {
     "robustness": {"default"},
-    "features": {"mind_ssc", "intensity", "labels"},
+    "features": {"mind_ssc", "intensity", "labels", "pretrained", "fused"},
     "experiment": {"robustness"},
     "sweep": {"optuna"},
-}  # mmreg-benchmark's; an extra's; hand-crafted features have nothing to train
+}  # mmreg-benchmark's; an extra's; features that are hand-crafted or trained already
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF_DIR.glob("*/*.yaml")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmreg_lightning.errors import UserError
+from mmreg_lightning.features.pretrained import PRETRAINED, find_weights, shipped_weights
 from mmreg_lightning.files import ensure_output_dir, sha256, write_json, write_text
 from mmreg_lightning.training.identity import data_identity
 
@@ -93,8 +94,14 @@ def fingerprint(settings: Mapping[str, Any], data: str | None = None) -> str:
 
 
 def _begins_with(settings: Mapping[str, Any], key: str) -> str | None:
-    """Checksum of another training's checkpoint; None where there is none."""
+    """Checksum of another training's checkpoint or of shipped weights; None where there is none.
+
+    Raises:
+        UserError: no weights are shipped.
+    """
     path = settings.get(key)
+    if path is not None and path in (PRETRAINED, *shipped_weights()):
+        return sha256(find_weights(path, key))
     # A run's own last checkpoint is a part of it.
     if path in (None, "last", "auto") or not Path(path).is_file():
         return path if path not in ("last", "auto") else None
