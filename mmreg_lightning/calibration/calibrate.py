@@ -19,6 +19,7 @@ from mmreg_lightning.calibration.risk_coverage import RiskCoverage, risk_coverag
 from mmreg_lightning.confidence.cues import CUES
 from mmreg_lightning.confidence.model import ConfidenceModel, fit_cases, fit_places
 from mmreg_lightning.config import CONF_DIR
+from mmreg_lightning.data.assumptions import header_notes
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
 from mmreg_lightning.data.perturbed import read_perturbations
 from mmreg_lightning.errors import UserError
@@ -44,6 +45,7 @@ class Calibration:
             which are not perturbed.
         rankings: the same of all tested cases when they are ranked by each cue alone.
         places: area under the ROC curve of finding places beyond the tolerance, of ``all`` and ``plain`` cases.
+        header_notes: what is assumed about the headers of the files.
     """
 
     model: ConfidenceModel
@@ -52,6 +54,7 @@ class Calibration:
     cases: Mapping[str, RiskCoverage]
     rankings: Mapping[str, RiskCoverage]
     places: Mapping[str, float]
+    header_notes: Sequence[str] = ()
 
 
 def calibrate(
@@ -110,7 +113,9 @@ def calibrate(
         spacing = settings.spacing or default_spacing(read_image(dataset.pairs[split][0].fixed.image).grid)
         tolerance_mm = _TOLERANCE * float(np.mean(spacing))
     model = fit_model(measured[split], tolerance_mm, settings, {"data": dataset.name, "split": split, "pairs": pairs})
-    return judge_model(model, measured[split], measured[report], seed)
+    found = judge_model(model, measured[split], measured[report], seed)
+    files = [one for own in chosen.values() for pair in own for one in pair]
+    return replace(found, header_notes=header_notes(files))
 
 
 def fit_model(cases: Cases, tolerance: float, settings: Settings, about: Mapping[str, Any]) -> ConfidenceModel:

@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmreg_lightning import __version__
     from mmreg_lightning.calibration.calibrate import calibrate
     from mmreg_lightning.calibration.report import write_calibration
+    from mmreg_lightning.data.assumptions import notes_in_words
     from mmreg_lightning.files import ensure_output_dir
     from mmreg_lightning.registration.settings import Options, resolve
 
@@ -94,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{name}: {area.cases} cases, area under the risk-coverage curve {area.area:.4f} (random "
             f"{area.random:.4f}, oracle {area.oracle:.4f}), gain {area.gain_text()}"
         )
+    for line in notes_in_words(found.header_notes):
+        print(line)
     print(f"Results: {folder / 'confidence.json'}, {folder / 'report.html'}")
 
 

@@ -137,7 +137,7 @@ class Settings:
     def calibrated(self) -> dict[str, Any]:
         """What a registration must share with the calibration of its confidence, besides the checkpoint."""
         described = self.describe()
-        keys = ["features", "spacing_mm", "solver"]
+        keys = ["features", "spacing_mm", "solver", "body_mask"]
         if self.family.normalisation is None:  # else all modalities are treated alike
             keys += ["fixed_modality", "moving_modality"]
         return {key: described[key] for key in keys}

@@ -89,6 +89,8 @@ def test_a_registration_says_where_it_is_likely_wrong(calibrated, pairs_phantom,
     err = capsys.readouterr().err
     assert stop.value.code == 2 and "was calibrated with solver.levels=" in err and err.count("\n") == 1
     assert not (tmp_path / "x").exists()
+    with pytest.raises(UserError, match="was calibrated with body_mask=True, not False"):
+        register([*argv, "--no-body-mask", "--out", str(tmp_path / "x"), "--confidence", str(path)])
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from mmreg_lightning.cli.calibrate import build_parser, entry, main
@@ -57,12 +60,20 @@ def test_a_mistake_is_one_line_and_code_2(
 def test_it_prints_an_area_for_each_group_and_where_the_results_lie(
     pairs_phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(pairs_phantom, data)
+    odd = max((data / "imagesTr").iterdir())  # of a test pair
+    image = nib.load(odd)
+    own = nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine)
+    own.set_sform(image.affine, 1)
+    own.set_qform(image.affine + np.outer([1, 0, 0, 0], [0, 0, 0, 5]), 1)  # 5 mm off
+    nib.save(own, odd)
     quick = ["--pairs", "2", "--variants", "1", "--set", "solver.iterations=1", "solver.levels=[2]"]
-    main(["--data", str(pairs_phantom), "--out", str(out), *quick])
+    main(["--data", str(data), "--out", str(out), *quick])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == f"Results: {out / 'confidence.json'}, {out / 'report.html'}"
     areas = json.loads((out / "risk_coverage.json").read_text(encoding="utf-8"))["cases"]
-    assert areas["all"]["cases"] == 4 and len(lines) == len(areas) + 1
+    assert areas["all"]["cases"] == 4 and len(lines) == len(areas) + 3
+    assert lines[-3] == "1 note about the headers of files:" and str(odd) in lines[-2]
     said = next(line for line in lines if line.startswith("all: "))
     assert said.startswith(f"all: 4 cases, area under the risk-coverage curve {areas['all']['area']:.4f} (random ")
