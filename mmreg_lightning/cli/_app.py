@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,7 +50,8 @@ def name_options(message: str, parser: argparse.ArgumentParser) -> str:
 def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Result:
     """Call ``main``; exit with 2 and one line on stderr after a mistake, with 130 after Ctrl-C.
 
-    A full disk and a full memory count as mistakes.
+    A full disk and a full memory count as mistakes. Where nobody reads the output any more (``| head``), the command
+    ends with 141 and without a word, as others do.
 
     Every other exception is a defect of this package and keeps its traceback.
 
@@ -62,14 +64,20 @@ def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Resul
 
     Raises:
         SystemExit: code 2 after ``UserError`` or where there is no room to compute or to write, code 130 after
-            ``KeyboardInterrupt``.
+            ``KeyboardInterrupt``, code 141 (128 and SIGPIPE) after the reader of the output has gone.
     """
     # OpenMP's threads otherwise spin while they wait: on a machine that others use too, each small operation then
     # lasts as long as a time slice of the scheduler (measured: 8 ms instead of 0.3 ms). It must be set before torch
     # is imported, and what the user has set stays.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        return main()
+        result = main()
+        sys.stdout.flush()
+        return result
+    except BrokenPipeError:
+        if not _stdout_is_closed():
+            raise
+        sys.exit(141)
     except UserError as error:
         print(f"error: {worded(str(error))}", file=sys.stderr)
         sys.exit(2)
@@ -85,6 +93,16 @@ def run(main: Callable[[], Result], worded: Callable[[str], str] = str) -> Resul
             raise
         print(f"error: {NO_MEMORY} ({' '.join(str(error).split())[:200]})", file=sys.stderr)
         sys.exit(2)
+
+
+def _stdout_is_closed() -> bool:
+    """Whether the reader of the output has gone; then what is left goes nowhere, also when Python ends."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always told
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 @contextmanager

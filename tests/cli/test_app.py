@@ -72,3 +72,21 @@ def test_a_full_memory_is_one_sentence(allocate, capsys):
     assert error.startswith("error: there is not enough memory: a larger spacing") and error.count("\n") == 1
     with pytest.raises(RuntimeError, match="of another kind"):
         run(lambda: (_ for _ in ()).throw(RuntimeError("of another kind")))
+
+
+def test_a_reader_that_has_gone_ends_the_command_without_a_word() -> None:
+    script = "from mmreg_lightning.cli._app import run; run(lambda: [print('x' * 1000) for _ in range(1000)])"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_another_broken_pipe_keeps_its_traceback() -> None:
+    def broken() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(broken)
