@@ -67,6 +67,8 @@ class Registration:
         fixed_features, moving_features: (1, C, i, j, k); the moving ones under the initial affine, not warped.
         seconds: by stage.
         notes: what was decided on the way that nobody asked for, one sentence each.
+        masks: (1, I, J, K) bool on the grid of each image, those that were given and those of the body; None where the
+            whole image was looked at.
     """
 
     displacement: Tensor
@@ -77,6 +79,7 @@ class Registration:
     moving_features: Tensor
     seconds: Mapping[str, float]
     notes: Sequence[str] = ()
+    masks: Pair[Tensor | None] = Pair(None, None)
 
     @property
     def feature_grid(self) -> Grid:
@@ -106,7 +109,7 @@ class FeatureMaps:
         weight: (1, 1, i, j, k) where both images are seen and the fixed mask is set; None is everywhere.
         moving_weight: (1, 1, i, j, k) where the moving mask is set, under the initial affine; None is everywhere.
         seconds: by stage.
-        notes: see ``Registration``.
+        notes, masks: see ``Registration``.
     """
 
     fixed_grid: Grid
@@ -118,6 +121,7 @@ class FeatureMaps:
     moving_weight: Tensor | None
     seconds: Mapping[str, float]
     notes: Sequence[str] = ()
+    masks: Pair[Tensor | None] = Pair(None, None)
 
 
 @torch.no_grad()
@@ -179,7 +183,8 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
         check_features(found, role, settings)
     weight, moving_weight = (None if w is None else w.to(settings.device) for w in (weight, moving_weight))
     notes += _thin_notes(pair, grid)
-    return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds, notes)
+    used = pair.map(lambda image: None if image.mask is None else image.mask.data > 0)
+    return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds, notes, used)
 
 
 @torch.no_grad()
@@ -213,6 +218,7 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         maps.moving.cpu(),
         {**maps.seconds, **watch.seconds},
         (*maps.notes, *([] if short is None else [short])),
+        maps.masks,
     )
 
 
