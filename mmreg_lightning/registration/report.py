@@ -14,6 +14,7 @@ from mmreg_lightning.evaluation.scores import Scores
 from mmreg_lightning.files import atomic_path
 from mmreg_lightning.functional.intensity import normalise_intensity
 from mmreg_lightning.geometry.resample import resample_volume
+from mmreg_lightning.geometry.transform import warp_volume
 from mmreg_lightning.geometry.volume import Volume
 from mmreg_lightning.reporting.pages import Table
 from mmreg_lightning.reporting.pair_figure import PairPicture, draw_pair
@@ -55,6 +56,8 @@ def write_html(path: str | os.PathLike[str], result: Result, picture: PairPictur
             "The moving image before the deformation is shown under the affine alignment that preceded it; the numbers "
             "before are as the headers place the images."
         )
+    if any(mask is not None for mask in registration.masks):
+        notes.append("Outside of its mask, which is outlined, an image was not looked at.")
     notes += result.notes
     tables = score_tables(result.scores, result.watch.seconds)
     if confidence is not None:
@@ -123,6 +126,7 @@ def registration_picture(result: Result) -> PairPicture:
             resample_volume(moving.labels, grid, "nearest", transform=initial).data[0],
             result.moved.labels.data[0],
         )
+    masks = _masks_on_fixed(result)
     scale = torch.tensor(working.spacing, dtype=torch.float32).view(3, 1, 1, 1)
     shape = registration.fixed_features.shape[2:]
     return PairPicture(
@@ -139,7 +143,23 @@ def registration_picture(result: Result) -> PairPicture:
         moving_labels=labels[1],
         warped_labels=labels[2],
         confidence=None if result.confidence is None else result.confidence.places[0, 0],
+        fixed_mask=masks[0],
+        moving_mask=masks[1],
+        warped_mask=masks[2],
     )
+
+
+def _masks_on_fixed(result: Result) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """(I, J, K) bool on the fixed image's grid: its mask, the moving one under the initial affine, and warped."""
+    grid, registration = result.pair.fixed.volume.grid, result.registration
+    fixed, moving = registration.masks
+    before = after = None
+    if moving is not None:
+        # In float32: integers are sampled in double, which a mask does not need.
+        mask = Volume(moving.float(), result.pair.moving.volume.grid)
+        before = resample_volume(mask, grid, "nearest", transform=registration.initial).data[0] > 0
+        after = warp_volume(mask, registration.displacement, grid, "nearest").data[0] > 0
+    return None if fixed is None else fixed[0], before, after
 
 
 def summary(scores: Scores) -> str:

@@ -68,6 +68,8 @@ class Registration:
         seconds: by stage.
         notes: what was decided on the way that nobody asked for, one sentence each.
         weight, moving_weight: see ``FeatureMaps``.
+        masks: (1, I, J, K) bool on the grid of each image, those that were given and those of the body; None where the
+            whole image was looked at.
     """
 
     displacement: Tensor
@@ -80,6 +82,7 @@ class Registration:
     notes: Sequence[str] = ()
     weight: Tensor | None = None
     moving_weight: Tensor | None = None
+    masks: Pair[Tensor | None] = Pair(None, None)
 
     @property
     def feature_grid(self) -> Grid:
@@ -109,7 +112,7 @@ class FeatureMaps:
         weight: (1, 1, i, j, k) where both images are seen and the fixed mask is set; None is everywhere.
         moving_weight: (1, 1, i, j, k) where the moving mask is set, under the initial affine; None is everywhere.
         seconds: by stage.
-        notes: see ``Registration``.
+        notes, masks: see ``Registration``.
     """
 
     fixed_grid: Grid
@@ -121,6 +124,7 @@ class FeatureMaps:
     moving_weight: Tensor | None
     seconds: Mapping[str, float]
     notes: Sequence[str] = ()
+    masks: Pair[Tensor | None] = Pair(None, None)
 
 
 @torch.no_grad()
@@ -186,7 +190,8 @@ def extract(pair: Pair[Image], settings: Settings) -> FeatureMaps:
         check_features(found, role, settings)
     weight, moving_weight = (None if w is None else w.to(settings.device) for w in (weight, moving_weight))
     notes += _thin_notes(pair, grid)
-    return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds, notes)
+    used = pair.map(lambda image: None if image.mask is None else image.mask.data > 0)
+    return FeatureMaps(fixed.grid, grid, initial, *maps, weight, moving_weight, watch.seconds, notes, used)
 
 
 @torch.no_grad()
@@ -220,7 +225,9 @@ def solve(maps: FeatureMaps, solver: Solver, progress: Progress | None = None) -
         maps.moving.cpu(),
         {**maps.seconds, **watch.seconds},
         (*maps.notes, *([] if short is None else [short])),
-        *(None if weight is None else weight.cpu() for weight in (maps.weight, maps.moving_weight)),
+        None if maps.weight is None else maps.weight.cpu(),
+        None if maps.moving_weight is None else maps.moving_weight.cpu(),
+        maps.masks,
     )
 
 

@@ -37,19 +37,21 @@ def pack_scene(
     images: Mapping[str, Tensor],
     labels: Mapping[str, Tensor | None],
     label_names: Mapping[int, str],
+    masks: Mapping[str, Tensor | None] | None = None,
 ) -> dict[str, Any]:
-    """Images and label maps as one scene, resampled to an isotropic grid about the centre of ``grid``.
+    """Images, label maps and masks as one scene, resampled to an isotropic grid about the centre of ``grid``.
 
     That grid is as fine as the finest axis of ``grid`` unless this makes too many voxels. Positions in a scene are in
     mm from the common centre along the axes I, J, K.
 
     Args:
-        grid: of the images and the label maps, in the world.
+        grid: of the images, the label maps and the masks, in the world.
         focus: (3,) where the planes cross at first, mm from the centre along I, J, K.
         images: (I, J, K) in [0, 1] by the name of their volume, where 255 is 1.
         labels: (I, J, K) of any integers by the name of their volume; None is left out. The volumes hold indices of
             the scene's ``labels``, the names of the organs; 0 is the background, and what is ``IGNORED``.
         label_names: names of the label ids that have one; another id 7 is called "label 7".
+        masks: (I, J, K) bool by the name of their volume, of 0 and 1; None is left out.
 
     Raises:
         ValueError: a volume is not on ``grid``.
@@ -71,6 +73,9 @@ def pack_scene(
     for name, volume in found.items():
         codes = np.where(volume == 0, 0, np.searchsorted(ids, volume) + 1)
         arrays[name] = codes.astype(np.min_scalar_type(len(ids)))
+    for name, mask in (masks or {}).items():
+        if mask is not None:
+            arrays[name] = resampled(mask.float(), "nearest").numpy().astype(np.uint8)
     return {
         "shape": list(shown.shape),
         "spacing": float(shown.spacing[0]),

@@ -22,6 +22,7 @@ from mmreg_lightning.reporting.pages import COLOURS
 from mmreg_lightning.reporting.planes import GREY, VIEWS, View, cut, extent, frame_plane, row_heights, show_plane
 
 FIXED_COLOUR, MOVING_COLOUR = COLOURS[1], COLOURS[4]
+FIXED_MASK_COLOUR, MOVING_MASK_COLOUR = COLOURS[3], COLOURS[2]
 _TILES = 6  # tiles of the checkerboard along the longest side
 _GRID_LINES = 16  # of the deformation grid along the longer side of a plane
 _WIDTH = 2.15  # inches of a column
@@ -40,6 +41,8 @@ class PairPicture:
         feature_spacing: (3,) of their grid, mm.
         fixed_labels, moving_labels, warped_labels: (I, J, K), outlined where they are given.
         confidence: (i, j, k) in [0, 1] on the grid of the features, shown where it is given.
+        fixed_mask, moving_mask, warped_mask: (I, J, K) bool, what each image was looked at in, outlined where they are
+            given.
     """
 
     fixed: Tensor
@@ -55,6 +58,9 @@ class PairPicture:
     moving_labels: Tensor | None = None
     warped_labels: Tensor | None = None
     confidence: Tensor | None = None
+    fixed_mask: Tensor | None = None
+    moving_mask: Tensor | None = None
+    warped_mask: Tensor | None = None
 
     @cached_property
     def colours(self) -> tuple[Tensor, Tensor]:
@@ -99,23 +105,23 @@ class Column:
 def checkerboard(first: Tensor, second: Tensor, spacing: Sequence[float]) -> Tensor:
     """Two volumes (I, J, K) in turn, in cubes of a sixth of the longest side; ``spacing`` is in mm."""
     side = max(n * s for n, s in zip(first.shape, spacing, strict=True)) / _TILES
-    tiles = [((torch.arange(n) + 0.5) * s / side).long() for n, s in zip(first.shape, spacing, strict=True)]
-    parity = torch.stack(torch.meshgrid(*tiles, indexing="ij")).sum(0) % 2
+    i, j, k = (((torch.arange(n) + 0.5) * s / side).byte() for n, s in zip(first.shape, spacing, strict=True))
+    parity = (i[:, None, None] + j[:, None] + k) % 2
     return torch.where(parity.to(first.device) == 0, first, second)
 
 
-def _outlines(moving: str | None = None) -> Callable[[Axes, PairPicture, View, float], None]:
-    """An overlay: outlines of the fixed labels, and of the label map of the moving image in this attribute."""
+def _outlines(**styles: tuple[str, float]) -> Callable[[Axes, PairPicture, View, float], None]:
+    """An overlay: outlines of the label maps and masks in these attributes, of a colour and width (points) each."""
 
     def draw(ax: Axes, picture: PairPicture, view: View, position: float) -> None:
-        labels = None if moving is None else getattr(picture, moving)
-        for volume, colour in ((picture.fixed_labels, FIXED_COLOUR), (labels, MOVING_COLOUR)):
+        for name, (colour, width) in styles.items():
+            volume = getattr(picture, name)
             if volume is None:
                 continue
             plane = cut(volume, view, picture.spacing, position)
             x, y = _centres(plane, extent(volume.shape, picture.spacing, view))
             for label in np.unique(plane[plane > 0]) if min(plane.shape) > 1 else ():
-                ax.contour(x, y, plane == label, levels=[0.5], colors=colour, linewidths=0.9)
+                ax.contour(x, y, plane == label, levels=[0.5], colors=colour, linewidths=width)
 
     return draw
 
@@ -144,9 +150,24 @@ def _confidence(picture: PairPicture) -> tuple[Tensor, Sequence[float], dict[str
     return picture.confidence, picture.feature_spacing, {"cmap": "cividis", "vmin": 0, "vmax": 1}
 
 
-FIXED = Column("fixed", lambda p: (p.fixed, p.spacing, GREY), _outlines())
-MOVING = Column("moving, initial", lambda p: (p.moving, p.spacing, GREY), _outlines("moving_labels"))
-WARPED = Column("moving, warped", lambda p: (p.warped, p.spacing, GREY), _outlines("warped_labels"))
+_FIXED_LABELS, _MOVING_LABELS = (FIXED_COLOUR, 0.9), (MOVING_COLOUR, 0.9)
+_FIXED_MASK, _MOVING_MASK = (FIXED_MASK_COLOUR, 0.8), (MOVING_MASK_COLOUR, 0.8)
+
+FIXED = Column(
+    "fixed",
+    lambda p: (p.fixed, p.spacing, GREY),
+    _outlines(fixed_mask=_FIXED_MASK, fixed_labels=_FIXED_LABELS),
+)
+MOVING = Column(
+    "moving, initial",
+    lambda p: (p.moving, p.spacing, GREY),
+    _outlines(moving_mask=_MOVING_MASK, fixed_labels=_FIXED_LABELS, moving_labels=_MOVING_LABELS),
+)
+WARPED = Column(
+    "moving, warped",
+    lambda p: (p.warped, p.spacing, GREY),
+    _outlines(warped_mask=_MOVING_MASK, fixed_labels=_FIXED_LABELS, warped_labels=_MOVING_LABELS),
+)
 CHECKERBOARD = Column("fixed / warped", lambda p: (checkerboard(p.fixed, p.warped, p.spacing), p.spacing, GREY))
 DISPLACEMENT = Column(
     "deformation",
@@ -205,13 +226,18 @@ def draw_pair(picture: PairPicture, title: str, columns: Sequence[Column] | None
             bar.tick_params(labelsize=8)
             bar.set_xlabel(column.bar, fontsize=8, labelpad=1)
     figure.suptitle(title, fontsize=11, y=1 - 0.12 / height, va="top")
-    outlined = (("fixed", FIXED_COLOUR, picture.fixed_labels), ("moving", MOVING_COLOUR, picture.moving_labels))
+    outlined = {
+        "labels of fixed": (FIXED_COLOUR, picture.fixed_labels),
+        "labels of moving": (MOVING_COLOUR, picture.moving_labels),
+        "mask of fixed": (FIXED_MASK_COLOUR, picture.fixed_mask),
+        "mask of moving": (MOVING_MASK_COLOUR, picture.moving_mask),
+    }
     lines = [
-        Line2D([], [], color=colour, label=f"labels of {name}") for name, colour, ids in outlined if ids is not None
+        Line2D([], [], color=colour, label=name) for name, (colour, volume) in outlined.items() if volume is not None
     ]
     if lines:
         corner = (0.03, 0.12 / height)
-        figure.legend(handles=lines, loc="lower left", bbox_to_anchor=corner, ncols=2, fontsize=8, frameon=False)
+        figure.legend(handles=lines, loc="lower left", bbox_to_anchor=corner, ncols=4, fontsize=8, frameon=False)
     return figure
 
 

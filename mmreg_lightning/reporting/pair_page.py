@@ -16,7 +16,13 @@ from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.grid import Grid
 from mmreg_lightning.reporting.packed import coarse_grid, pack, pack_coarse, pack_scene
 from mmreg_lightning.reporting.pages import Table, render
-from mmreg_lightning.reporting.pair_figure import FIXED_COLOUR, MOVING_COLOUR, PairPicture
+from mmreg_lightning.reporting.pair_figure import (
+    FIXED_COLOUR,
+    FIXED_MASK_COLOUR,
+    MOVING_COLOUR,
+    MOVING_MASK_COLOUR,
+    PairPicture,
+)
 from mmreg_lightning.reporting.planes import VIEWS
 
 _SMALLEST_STEP = 0.1  # mm, the finest resolution of a displacement
@@ -39,8 +45,8 @@ def write_page(
 
     Args:
         path: name of the file, which is replaced as a whole.
-        picture: what to show. Outlines need label maps and the confidence its map; everything else is always there.
-            The displacement has two voxels or more along each axis.
+        picture: what to show. Outlines need label maps or masks and the confidence its map; everything else is always
+            there. The displacement has two voxels or more along each axis.
         grid: of ``picture.fixed``, in the world. Positions are shown in its millimetres.
         title: of the page, plain text.
         tables: heading and rows of each table. The first table is shown beside the planes, the others below.
@@ -57,6 +63,8 @@ def write_page(
         notes=notes,
         fixed_colour=FIXED_COLOUR,
         moving_colour=MOVING_COLOUR,
+        fixed_mask_colour=FIXED_MASK_COLOUR,
+        moving_mask_colour=MOVING_MASK_COLOUR,
         data=_page_data(picture, grid, label_names or {}),
     )
     write_text(path, html)
@@ -67,6 +75,7 @@ def _page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str])
 
     - ``fixed``, ``before``, ``after``: the fixed image, and the moving image before and after the deformation.
     - ``fixed_labels``, ``before_labels``, ``after_labels``, where given: their label maps.
+    - ``fixed_mask``, ``before_mask``, ``after_mask``, where given: their masks, 0 or 1.
     - ``displacement``: (3, ...) along I, J, K, in units of its ``step`` in mm.
     - ``jacobian``: 0 where space folds within the voxel, else 128 + 127 / 4 log2 J, J from 1/16 to 16.
     - ``confidence``, where given: (1, ...), 255 is 1.
@@ -78,7 +87,12 @@ def _page_data(picture: PairPicture, grid: Grid, label_names: Mapping[int, str])
         "after_labels": picture.warped_labels,
     }
     images = {"fixed": picture.fixed, "before": picture.moving, "after": picture.warped}
-    data = pack_scene(grid, picture.focus().tolist(), images, labels, label_names)
+    masks = {
+        "fixed_mask": picture.fixed_mask,
+        "before_mask": picture.moving_mask,
+        "after_mask": picture.warped_mask,
+    }
+    data = pack_scene(grid, picture.focus().tolist(), images, labels, label_names, masks)
     coarse = dict(zip(("fixed_colours", "after_colours"), picture.colours, strict=True))
     if picture.confidence is not None:
         coarse["confidence"] = picture.confidence[None]

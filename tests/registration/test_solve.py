@@ -117,6 +117,21 @@ def test_masks_are_weights_each_of_its_own_image() -> None:
         np.testing.assert_allclose(weight[0, 0], block_means(mask), atol=1e-4)
 
 
+def test_the_masks_that_were_used_are_kept_on_the_grids_of_their_images() -> None:
+    given = np.ones((12, 16, 16))
+    given[:3] = 0
+    padded = noise((16, 16, 20), seed=1)
+    padded[:, :, 15:] = -1024
+    pair = Pair(image_of(noise((12, 16, 16)), HEADER, given), image_of(padded, HEADER))
+    kept = solve(extract(pair, settings_of(fixed_modality="CT", moving_modality="CT")), ConstantSolver()).masks
+    assert kept.fixed is not None and kept.moving is not None
+    assert kept.fixed.dtype == kept.moving.dtype == torch.bool, "a byte a voxel"
+    assert np.array_equal(kept.fixed[0], given > 0)
+    assert kept.moving.shape == (1, 16, 16, 20) and not kept.moving[..., 15:].any() and kept.moving[..., :15].any()
+    whole = solve(extract(Pair(pair.moving, pair.moving), settings_of(body_mask=False)), ConstantSolver()).masks
+    assert whole.fixed is None and whole.moving is None
+
+
 def test_masks_with_nothing_in_common_are_named() -> None:
     left = np.zeros((16, 16, 16))
     left[:6] = 1

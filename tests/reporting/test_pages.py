@@ -90,7 +90,8 @@ def test_text_is_text() -> None:
 
 def test_data_cannot_end_the_script_element() -> None:
     data = {"name": EVIL, "values": [1.5, None, "é"]}
-    values = {"title": "t", "notes": [], "tables": [], "fixed_colour": "#fff", "moving_colour": "#000"}
+    colours = {f"{name}_colour": "#fff" for name in ("fixed", "moving", "fixed_mask", "moving_mask")}
+    values = {"title": "t", "notes": [], "tables": [], **colours}
     for template in ("pair_page.html", "feature_page.html"):
         page = render(template, data=data, **values)
         match = re.search(r'<script type="application/json" id="data">(.*?)</script>', page)

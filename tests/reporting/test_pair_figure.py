@@ -15,7 +15,10 @@ from mmreg_lightning.reporting.pair_figure import (
     FEATURES,
     FIXED,
     FIXED_COLOUR,
+    FIXED_MASK_COLOUR,
+    MOVING,
     MOVING_COLOUR,
+    MOVING_MASK_COLOUR,
     WARPED,
     PairPicture,
     checkerboard,
@@ -106,6 +109,34 @@ def test_outlines_and_legend_tell_fixed_from_moving(pair_picture: PairPicture) -
     assert [text.get_text() for text in legend.get_texts()] == ["labels of fixed", "labels of moving"]
     plain = dataclasses.replace(pair_picture, fixed_labels=None, moving_labels=None, warped_labels=None)
     assert not draw_pair(plain, "", [FIXED, WARPED]).legends
+
+
+def test_each_mask_is_outlined_on_its_image_in_a_colour_of_its_own(pair_picture: PairPicture) -> None:
+    masks = [torch.zeros(16, 12, 10, dtype=torch.bool) for _ in range(3)]
+    for n, mask in enumerate(masks):
+        mask[2 + n : 14, 2:10, 1:9] = True
+    plain = dataclasses.replace(pair_picture, fixed_labels=None, moving_labels=None, warped_labels=None)
+    masked = dataclasses.replace(plain, fixed_mask=masks[0], moving_mask=masks[1], warped_mask=masks[2])
+    figure = draw_pair(masked, "", [FIXED, MOVING, WARPED])
+    colours = [FIXED_MASK_COLOUR, MOVING_MASK_COLOUR, MOVING_MASK_COLOUR]
+    for n, (ax, colour) in enumerate(zip(figure.axes[:3], colours, strict=True)):
+        (outline,) = ax.collections
+        assert matplotlib.colors.to_hex(outline.get_edgecolor()[0]) == colour.lower()
+        (path,) = outline.get_paths()
+        # Voxels 2 + n to 13 and 2 to 9 of 16 and 12, half a voxel further out, spacing 2 mm.
+        assert np.allclose(path.vertices.min(axis=0), [(1.5 + n - 7.5) * 2, (1.5 - 5.5) * 2])
+        assert np.allclose(path.vertices.max(axis=0), [(13.5 - 7.5) * 2, (9.5 - 5.5) * 2])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["mask of fixed", "mask of moving"]
+    assert len({FIXED_COLOUR, MOVING_COLOUR, FIXED_MASK_COLOUR, MOVING_MASK_COLOUR}) == 4
+    labelled = dataclasses.replace(pair_picture, moving_mask=masks[1])
+    figure = draw_pair(labelled, "", [FIXED, MOVING])
+    assert [len(ax.collections) for ax in figure.axes[:2]] == [1, 3]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "labels of fixed",
+        "labels of moving",
+        "mask of moving",
+    ]
 
 
 def test_an_outline_runs_around_its_label(pair_picture: PairPicture) -> None:

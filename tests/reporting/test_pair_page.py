@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmreg_lightning.functional.gradient import jacobian_determinant
 from mmreg_lightning.geometry.grid import Grid
-from mmreg_lightning.reporting.pair_figure import PairPicture
+from mmreg_lightning.reporting.pair_figure import FIXED_MASK_COLOUR, MOVING_MASK_COLOUR, PairPicture
 from mmreg_lightning.reporting.pair_page import write_page
 
 SHAPE = (24, 20, 16)
@@ -62,6 +62,14 @@ def picture() -> PairPicture:
 
 def without_labels(picture: PairPicture) -> PairPicture:
     return dataclasses.replace(picture, fixed_labels=None, moving_labels=None, warped_labels=None)
+
+
+def with_masks(picture: PairPicture) -> PairPicture:
+    """The lower half, and for the moving image all but its border."""
+    fixed, moving = (torch.zeros(SHAPE, dtype=torch.bool) for _ in range(2))
+    fixed[:, :, :9] = True
+    moving[2:-2, 2:-2, 2:-2] = True
+    return dataclasses.replace(picture, fixed_mask=fixed, moving_mask=moving, warped_mask=moving.roll(1, dims=0))
 
 
 def held_by(path: Path) -> dict[str, Any]:
@@ -139,6 +147,20 @@ def test_labels_may_be_absent(picture: PairPicture, tmp_path: Path) -> None:
     data = held_by(tmp_path / "page.html")
     assert data["labels"] == [""]
     assert not [name for name in data["volumes"] if name.endswith("_labels")]
+
+
+def test_masks_are_held_where_there_are_any(picture: PairPicture, tmp_path: Path) -> None:
+    masked = with_masks(picture)
+    write_page(tmp_path / "page.html", masked, GRID, "", [])
+    data = held_by(tmp_path / "page.html")
+    shown = {"fixed_mask": masked.fixed_mask, "before_mask": masked.moving_mask, "after_mask": masked.warped_mask}
+    for name, mask in shown.items():
+        assert np.array_equal(data["volumes"][name]["array"], mask), name
+    assert "label 1" in data["labels"] and len(data["labels"]) == 4, "a mask is no organ"
+    write_page(tmp_path / "page.html", dataclasses.replace(masked, fixed_mask=None), GRID, "", [])
+    assert set(shown) & set(held_by(tmp_path / "page.html")["volumes"]) == {"before_mask", "after_mask"}
+    write_page(tmp_path / "page.html", picture, GRID, "", [])
+    assert not set(shown) & set(held_by(tmp_path / "page.html")["volumes"])
 
 
 def test_more_labels_than_a_byte_can_tell_apart(picture: PairPicture, tmp_path: Path) -> None:
@@ -363,6 +385,44 @@ def test_controls_change_the_pictures(open_page: Callable[[PairPicture], Page], 
     page.wait(lambda _: page.find('input[name="mode"][value="before"]').is_selected())
     canvas.send_keys("b")
     page.wait(lambda _: page.find('input[name="mode"][value="after"]').is_selected())
+
+
+def has_colour(pixels: NDArray[np.uint8], colour: str) -> bool:
+    """Whether a plane shows a colour, as "#CC79A7"; the middle of a line is as it was asked for."""
+    rgb = [int(colour[n : n + 2], 16) for n in (1, 3, 5)]
+    return bool((np.abs(pixels[..., :3].astype(int) - rgb).max(axis=-1) < 12).any())
+
+
+def test_masks_are_outlined_by_their_boxes(open_page: Callable[[PairPicture], Page], picture: PairPicture) -> None:
+    page = open_page(with_masks(without_labels(picture)))
+    page.choose("#crosshair")
+    boxes = {"fixed_mask_outline": FIXED_MASK_COLOUR, "moving_mask_outline": MOVING_MASK_COLOUR}
+    for box, colour in boxes.items():
+        assert page.find(f"#{box}").is_selected() and has_colour(page.pixels("coronal"), colour), box
+    # The upper border of the fixed mask lies between the slices 8 and 9 of 16: no line in the axial plane.
+    assert not has_colour(page.pixels("axial"), FIXED_MASK_COLOUR)
+    page.choose('input[name="moved"][value="before"]')
+    before = page.pixels("coronal")
+    page.choose('input[value="fixed"]')
+    assert page.find('input[name="moved"][value="before"]').is_selected()
+    fixed = page.pixels("coronal")
+    page.choose('input[name="moved"][value="after"]')
+    assert not np.array_equal(page.pixels("coronal"), fixed), "the mask moves with its image"
+    assert has_colour(before, MOVING_MASK_COLOUR)
+    for box, colour in boxes.items():
+        page.choose(f"#{box}")
+        assert not has_colour(page.pixels("coronal"), colour), box
+
+
+@pytest.mark.parametrize(("hidden", "shown"), [("fixed", "moving"), ("moving", "fixed")])
+def test_a_mask_that_is_not_there_has_no_box(
+    open_page: Callable[[PairPicture], Page], picture: PairPicture, hidden: str, shown: str
+) -> None:
+    masked = with_masks(picture)
+    without: dict[str, Any] = {"fixed_mask": None} if hidden == "fixed" else {"moving_mask": None, "warped_mask": None}
+    page = open_page(dataclasses.replace(masked, **without))
+    assert page.find(f"#{shown}_mask_outline").is_displayed()
+    assert not page.find(f"#{hidden}_mask_outline").is_displayed()
 
 
 def test_a_fold_is_marked(open_page: Callable[[PairPicture], Page], picture: PairPicture) -> None:
