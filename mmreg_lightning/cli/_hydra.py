@@ -191,11 +191,13 @@ def _no_such_choice(error: MissingConfigException) -> UserError:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     if extra := _EXTRAS.get(f"{group}/{name}"):
         return UserError(f"{group}={name} needs the extra {extra}: pip install 'mmreg-lightning[{extra}]'")
-    if not group or not error.options:
+    # Hydra does not list the options of a list of choices, as of callbacks=[default,ema].
+    options = error.options or [path.stem for path in (CONF_DIR / group).glob("*.yaml")]
+    if not group or not options:
         return UserError(f"configuration: {one_line(error)}")
-    near = difflib.get_close_matches(name, error.options, 1)
+    near = difflib.get_close_matches(name, options, 1)
     meant = f"; did you mean {near[0]}?" if near else ""
-    return UserError(f"{group}={name}: there is no such choice, known are {', '.join(sorted(error.options))}{meant}")
+    return UserError(f"{group}={name}: there is no such choice, known are {', '.join(sorted(options))}{meant}")
 
 
 def _slip(error: Exception, config_name: str) -> UserError:

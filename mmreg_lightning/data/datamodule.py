@@ -115,6 +115,7 @@ class RegistrationDataModule(pl.LightningDataModule):
 
         validation = self.val_pairs()
         shown: Counter[tuple[str, int]] = Counter()
+        absent: dict[int, list[ImageFiles]] = {}
         for record in track(self.dataset.train, description="preparing training images"):
             ids = set(self.label_names).intersection(self.cache.image(record).labels.unique().tolist())
             if not ids:
@@ -122,7 +123,10 @@ class RegistrationDataModule(pl.LightningDataModule):
                     f"{record.labels}: shows none of the organs to learn, {list(self.label_names.values())}"
                 )
             shown.update((record.modality, i) for i in ids)
+            for i in set(labelled(record, set(self.label_names))).intersection(self.label_names) - ids:
+                absent.setdefault(i, []).append(record)
         self._warn_of_unlabelled(shown)
+        self._tell_what_is_absent(absent)
         for pair in track(validation, description="preparing validation pairs"):
             self.cache.pair(pair)
 
@@ -141,6 +145,22 @@ class RegistrationDataModule(pl.LightningDataModule):
                         modality,
                         other,
                     )
+
+    def _tell_what_is_absent(self, absent: Mapping[int, Sequence[ImageFiles]]) -> None:
+        """Say which organs some label maps do not show: not there, or not labelled and so learned as background."""
+        if absent and self.train_set is None:  # once, though Lightning prepares the data before each of its tasks
+            counts = [
+                f"{self.label_names[i]} in {len(own)} of {self._count_labelled(i)} label maps (as {own[0].labels})"
+                for i, own in sorted(absent.items())
+            ]
+            log.info(
+                "no voxel of %s: learned as not there; where it is not labelled, 'labelled' of the image "
+                "must say so",
+                ", ".join(counts),
+            )
+
+    def _count_labelled(self, organ: int) -> int:
+        return sum(self.labelled_images(organ, modality) for modality in self.modalities)
 
     def labelled_images(self, organ: int, modality: str) -> int:
         """In how many training images of a modality an organ (its id) is labelled."""

@@ -186,7 +186,7 @@ class Pair(Generic[T]):
         for role, part, other in needs:
             given = getattr(getattr(files, role), part)
             if given is not None and getattr(getattr(files, other), part) is None:
-                raise UserError(f"{role}_{part}={given}: is given without {other}_{part}")
+                raise UserError(f"{role}_{part}={given}: the {part} of the {other} image must be given, too")
         pair = files.map(lambda own: own.read(place))
         check_pair(pair)
         return pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Collection, Sequence
 
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
@@ -20,7 +21,10 @@ def select_organs(dataset: Learn2RegDataset, organs: Sequence[str] | None) -> di
         return dict(dataset.label_names)
     unknown = [name for name in organs if name not in dataset.label_names.values()]
     if unknown:
-        raise UserError(f"data.organs: {unknown} not among {list(dataset.label_names.values())}")
+        names = list(dataset.label_names.values())
+        near = difflib.get_close_matches(unknown[0], names, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"data.organs: {unknown} not among {names}{meant}")
     return {i: name for i, name in dataset.label_names.items() if name in organs}
 
 

@@ -41,6 +41,9 @@ def place_on(labels: Volume, image: Volume) -> Volume:
         f"{describe(labels)} has another grid than {describe(image)} and was placed on it {how}; {marked - inside} of "
         f"its {marked} labelled voxels lie outside of it"
     )
+    beyond = 100 * (1 - image.grid.overlap_fraction(labels.grid))
+    if beyond >= 1:
+        note += f", and about {beyond:.0f} % of the image, which lie outside of the label map, count as background"
     data = resample_volume(labels, image.grid, "nearest").data
     native = dataclasses.replace(image.native, notes=(*labels.native.notes, note))
     return Volume(data, image.grid, native, labels.path, labels.stored)

@@ -50,6 +50,7 @@ from mmreg_lightning.training.tracking.lineage import log_results, use_data_set
 from mmreg_lightning.training.tracking.tracked_run import identified, tracking
 
 # Warnings of Lightning's about what is meant to be so: a training sees to its folder itself (``prepare_output``).
+_NOTICED = 0.005  # of Dice: less is no reason to doubt
 _NO_NEWS = (
     "Experiment logs directory .* exists and is not empty",
     "Checkpoint directory .* exists and is not empty",
@@ -205,7 +206,7 @@ def doubts(metrics: Mapping[str, float]) -> list[str]:
         metrics: of the last validation.
     """
     before, after = metrics.get("val/dice_before", math.nan), metrics.get("val/dice", math.nan)
-    if not after < before:
+    if not after < before - _NOTICED:
         return []
     return [
         f"the last validation's Dice is {after:.3f} after registration and {before:.3f} before it: these features make "

@@ -92,8 +92,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         "NaN": {"moving": save(tmp_path / "nan.nii.gz", hole, affine)},
         "constant.nii.gz": {"moving": save(tmp_path / "constant.nii.gz", noise * 0 + 3, affine)},
         "do not overlap": {"moving": save(tmp_path / "far.nii.gz", noise, far), "affine": "none"},
-        f"--fixed-labels {fixed.labels}: is given without moving_labels": {"fixed_labels": fixed.labels},
-        "is given without fixed_landmarks": {"moving_landmarks": tmp_path / "one.csv"},
+        f"--fixed-labels {fixed.labels}: the labels of the moving image": {"fixed_labels": fixed.labels},
+        "the landmarks of the fixed image must be given, too": {"moving_landmarks": tmp_path / "one.csv"},
         "is not on the same grid": {
             "fixed_labels": fixed.labels,
             "moving_labels": save(tmp_path / "l.nii.gz", others, far),

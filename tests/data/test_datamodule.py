@@ -197,6 +197,18 @@ def test_a_modality_that_never_shows_an_organ_is_named(make, edited, caplog):
     assert (data.labelled_images(13, "MR"), data.labelled_images(13, "CT")) == (3, 0)
 
 
+def test_a_map_that_does_not_show_an_organ_is_named_once(make, edited, caplog):
+    caplog.set_level("INFO")
+    root = edited(lambda content: None)
+    relabelled(root, "0002_0000", lambda labels: np.where(labels == 2, 0, labels))
+    data = make(root)
+    data.prepare_data()
+    data.setup()
+    data.prepare_data()
+    told = [record.getMessage() for record in caplog.records if "no voxel of" in record.getMessage()]
+    assert len(told) == 1 and "spleen in 1 of 6 label maps" in told[0] and "PhantomMRCT_0002_0000.nii.gz" in told[0]
+
+
 def test_masks_say_where_a_validation_looks(make, edited):
     plain = make()
     plain.setup()

@@ -80,9 +80,9 @@ def test_given_files_by_name(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("left_out", "match"),
     [
-        ("moving_labels", "^fixed_labels=.*fixed_labels.nii.gz: is given without moving_labels$"),
-        ("fixed_landmarks", "^moving_landmarks=.*moving.csv: is given without fixed_landmarks$"),
-        ("moving_landmarks", "^fixed_landmarks=.*fixed.csv: is given without moving_landmarks$"),
+        ("moving_labels", "^fixed_labels=.*fixed_labels.nii.gz: the labels of the moving image must be given, too$"),
+        ("fixed_landmarks", "^moving_landmarks=.*moving.csv: the landmarks of the fixed image must be given, too$"),
+        ("moving_landmarks", "^fixed_landmarks=.*fixed.csv: the landmarks of the moving image must be given, too$"),
     ],
 )
 def test_what_needs_its_counterpart(files: dict[str, Path], left_out: str, match: str) -> None:

@@ -55,7 +55,9 @@ def test_a_crop_is_copied_voxel_by_voxel(whole: sitk.Image, tmp_path: Path) -> N
         marked = int((expected.data != 0).sum())
         (note,) = placed.native.notes
         assert note.startswith(f"{labels.path} (")
-        assert note.endswith(f"placed on it voxel by voxel; 0 of its {marked} labelled voxels lie outside of it")
+        assert f"placed on it voxel by voxel; 0 of its {marked} labelled voxels lie outside of it, and about " in note
+        share = 100 * (1 - np.prod(labels.grid.shape) / np.prod(image.grid.shape))
+        assert abs(int(note.split("and about ")[1].split(" %")[0]) - share) < 6
     assert place_on(expected, image) is expected
 
 
