@@ -41,8 +41,8 @@ class Geometry:
     turned: float = 0.25
     stretch: float = 0.2
     shape: float = 0.05
-    shift: float = 14.0
-    near: float = 0.4
+    shift: float = 16.0
+    near: float = 0.3
     near_shift: float = 5.0
     view_degrees: float = 8.0
     view_stretch: float = 0.08
