@@ -51,7 +51,7 @@ class SyntheticDataModule(PairLoaders):
         spacing: float,
         modalities: Sequence[str],
         normalisation: Mapping[str, Recipe],
-        patch_size: int = 48,
+        patch_size: int = 40,
         regions: int = 12,
         maps: str | Sequence[str] | None = None,
         batch_size: int = 1,

@@ -41,7 +41,7 @@ class Geometry:
     turned: float = 0.25
     stretch: float = 0.2
     shape: float = 0.05
-    shift: float = 16.0
+    shift: float = 13.0
     near: float = 0.3
     near_shift: float = 5.0
     view_degrees: float = 8.0
