@@ -1,6 +1,6 @@
-"""Draws pairs of views that data=synthetic makes, a row for each source of label maps: docs/pictures/synthetic_views.png.
+"""Draws pairs of views that data=synthetic makes, a row for each source of label maps.
 
-    python scripts/synthetic_views.py docs/pictures/synthetic_views.png data.maps=HEAD-LABEL-MAPS data.patch_size=64
+python scripts/synthetic_views.py docs/pictures/synthetic_views.png data.maps=HEAD-LABEL-MAPS data.patch_size=64
 """
 
 from __future__ import annotations

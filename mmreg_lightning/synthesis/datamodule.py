@@ -8,11 +8,14 @@ from typing import Any, ClassVar
 
 import torch
 
+from mmreg_lightning.data.assumptions import header_notes, notes_in_words
 from mmreg_lightning.data.datamodule import checked_recipe
 from mmreg_lightning.data.loaders import PairLoaders
+from mmreg_lightning.data.pair import ImageFiles
 from mmreg_lightning.errors import UserError, check_spacing, positive_int
 from mmreg_lightning.files import ensure_output_dir, folder_lock
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig
+from mmreg_lightning.synthesis.folder_maps import FolderMaps
 from mmreg_lightning.synthesis.geometry import Geometry
 from mmreg_lightning.synthesis.label_map import MapSource
 from mmreg_lightning.synthesis.pairs import SyntheticPairs
@@ -66,6 +69,7 @@ class SyntheticDataModule(PairLoaders):
         if len(modalities) != 2:
             raise UserError(f"data.modalities={list(modalities)}: must be two, of the fixed and of the moving image")
         self.sources = {name: source for name, source in sources.items() if source is not None and source.weight > 0}
+        self.maps = maps
         self.views = views
         self.geometry = geometry
         self.cache = Path(cache_dir).expanduser()
@@ -87,11 +91,16 @@ class SyntheticDataModule(PairLoaders):
         total = sum(source.weight for source in self.sources.values())
         shares = {name: source.weight / total for name, source in self.sources.items()}
         listed = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
-        words = (
-            f"pairs made from label maps: {listed}\n  no image is read; {self.val_pairs} more such pairs validate, of "
-            "other geometry and contrast"
-        )
-        return {"name": "synthetic", "sources": shares, "val_pairs": self.val_pairs}, words
+        files = [file for source in self.sources.values() if isinstance(source, FolderMaps) for file in source.files]
+        notes = header_notes(ImageFiles(file) for file in files)
+        lines = [
+            f"pairs made from label maps: {listed}",
+            f"  no image is read; {self.val_pairs} more such pairs validate, of other geometry and contrast",
+            *([f"  {len(files)} label maps of {self.maps}"] if files else []),
+            *(f"  {line}" for line in notes_in_words(notes)),
+        ]
+        facts = {"name": "synthetic", "sources": shares, "val_pairs": self.val_pairs}
+        return {**facts, "label_maps": len(files), "header_notes": notes}, "\n".join(lines)
 
     def prepare_data(self) -> None:
         """Let the sources prepare their maps; shows progress.

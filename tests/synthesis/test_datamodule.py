@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -72,6 +74,19 @@ def test_batches_and_validation_pairs(maps, tmp_path):
     facts, words = data.facts()
     assert facts["sources"] == pytest.approx({"shapes": 0.4, "maps": 0.6})
     assert words.startswith("pairs made from label maps: 40% shapes, 60% maps")
+    assert words.endswith(f"\n  2 label maps of {maps}") and facts["header_notes"] == []
+
+
+def test_what_is_assumed_about_headers_is_told(tmp_path):
+    image = nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), np.eye(4))
+    image.header["pixdim"][1:4] = 0  # no voxel size, and below no frame
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    nib.save(image, tmp_path / "odd.nii")
+    data = build(f"data.maps={tmp_path}", cache=tmp_path / "cache")
+    facts, words = data.facts()
+    assert len(facts["header_notes"]) >= 1 and "odd.nii" in facts["header_notes"][0]
+    assert "about the headers of files" in words
 
 
 def test_a_worker_makes_the_items_of_the_main_process(maps, tmp_path):
