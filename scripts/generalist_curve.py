@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,18 +27,16 @@ from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.registration.register import register_pair
 from mmreg_lightning.registration.settings import Options, resolve
 
-Case = tuple[str, Pair[Image], str]
-"""Name of a set, a pair, and its initial alignment."""
 
-
-def cases(arguments: argparse.Namespace) -> Iterator[Case]:
-    """All pairs that are asked for."""
+def sets(arguments: argparse.Namespace) -> dict[str, list[Pair[ImageFiles]]]:
+    """Pairs of each set that is asked for."""
+    found: dict[str, list[Pair[ImageFiles]]] = {}
     for name, root in (("sts", arguments.sts), ("phantom", arguments.phantom)):
         if root is not None:
-            pairs = Learn2RegDataset.read(root, name).pairs["val"][: arguments.pairs]
-            yield from ((name, files.read(), "auto") for files in pairs)
+            found[name] = list(Learn2RegDataset.read(root, name).pairs["val"])
     if arguments.vertebra is not None:
-        yield "vertebra", vertebra(arguments.vertebra).read(), "moments"
+        found["vertebra"] = [vertebra(arguments.vertebra)]
+    return {name: pairs[: arguments.pairs] for name, pairs in found.items()}
 
 
 def vertebra(folder: Path) -> Pair[ImageFiles]:
@@ -81,43 +78,45 @@ def main() -> None:
             rows = list(csv.DictReader(stream))
     settings = " ".join([*([f"spacing={arguments.spacing}"] if arguments.spacing else []), *arguments.set])
     for checkpoint in [None, *arguments.checkpoints]:
-        found: dict[str, list[tuple[float, float, float]]] = {}
-        features = "mind_ssc" if checkpoint is None else checkpoint.stem
-        own = "" if checkpoint is None else settings
+        features, own = ("mind_ssc", "") if checkpoint is None else (checkpoint.stem, settings)
         done = {row["set"] for row in rows if (row["features"], row["settings"]) == (features, own)}
-        for name, pair, affine in cases(arguments):
+        for name, pairs in sets(arguments).items():
             if name in done:
                 continue
-            spacing, changes = (None, []) if checkpoint is None else (arguments.spacing, arguments.set)
-            options = Options(
-                checkpoint=checkpoint,
-                fixed_modality=pair.fixed.modality,
-                moving_modality=pair.moving.modality,
-                affine=affine,
-                spacing=spacing,
-                overrides=tuple(changes),
-            )
-            result = register_pair(pair, resolve(options))
-            assert pair.moving.labels is not None and result.moved.labels is not None
-            before = score(name, pair, resample_volume(pair.moving.labels, pair.fixed.volume.grid, "nearest").data)
-            after = score(name, pair, result.moved.labels.data)
-            found.setdefault(name, []).append((before, after, result.scores.folds_percent))
-        for name, values in found.items():
-            before_mean, after_mean, folds_mean = (statistics.mean(column) for column in zip(*values, strict=True))
+            values = [registered(name, files.read(), checkpoint, arguments) for files in pairs]
+            before, after, folds = zip(*values, strict=True)
             row = {
                 "features": features,
                 "settings": own,
                 "set": name,
                 "pairs": str(len(values)),
-                "dice_before": f"{before_mean:.4f}",
-                "dice_after": f"{after_mean:.4f}",
-                "worse": str(sum(after < before for before, after, _ in values)),
-                "folds_percent": f"{folds_mean:.3f}",
-                "each": " ".join(f"{after:.3f}" for _, after, _ in values),
+                "dice_before": f"{statistics.mean(before):.4f}",
+                "dice_after": f"{statistics.mean(after):.4f}",
+                "worse": str(sum(b > a for b, a in zip(before, after, strict=True))),
+                "folds_percent": f"{statistics.mean(folds):.3f}",
+                "each": " ".join(f"{value:.3f}" for value in after),
             }
             rows.append(row)
             write_rows(arguments.table, rows)
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+
+
+def registered(
+    name: str, pair: Pair[Image], checkpoint: Path | None, arguments: argparse.Namespace
+) -> tuple[float, float, float]:
+    """Dice before and after a registration, and its folds in percent; MIND-SSC with its own settings, always."""
+    options = Options(
+        checkpoint=checkpoint,
+        fixed_modality=pair.fixed.modality,
+        moving_modality=pair.moving.modality,
+        affine="moments" if name == "vertebra" else "auto",
+        spacing=None if checkpoint is None else arguments.spacing,
+        overrides=() if checkpoint is None else tuple(arguments.set),
+    )
+    result = register_pair(pair, resolve(options))
+    assert pair.moving.labels is not None and result.moved.labels is not None
+    before = score(name, pair, resample_volume(pair.moving.labels, pair.fixed.volume.grid, "nearest").data)
+    return before, score(name, pair, result.moved.labels.data), result.scores.folds_percent
 
 
 if __name__ == "__main__":
