@@ -14,6 +14,7 @@ import argparse
 import csv
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from same_patient import mean_dice
@@ -26,6 +27,14 @@ from mmreg_lightning.files import write_rows
 from mmreg_lightning.geometry.resample import resample_volume
 from mmreg_lightning.registration.register import register_pair
 from mmreg_lightning.registration.settings import Options, resolve
+
+
+class Method(NamedTuple):
+    """Features, MIND-SSC where there is no checkpoint, with the spacing of the working grid and settings."""
+
+    checkpoint: Path | None
+    spacing: float | None
+    overrides: tuple[str, ...]
 
 
 def sets(arguments: argparse.Namespace) -> dict[str, list[Pair[ImageFiles]]]:
@@ -76,14 +85,19 @@ def main() -> None:
     if arguments.table.exists():
         with open(arguments.table, encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-    settings = " ".join([*([f"spacing={arguments.spacing}"] if arguments.spacing else []), *arguments.set])
-    for checkpoint in [None, *arguments.checkpoints]:
-        features, own = ("mind_ssc", "") if checkpoint is None else (checkpoint.stem, settings)
+    # MIND-SSC with its own settings, and at the same spacing: a finer grid alone helps it, too.
+    methods: list[Method] = [Method(None, None, ())]
+    if arguments.spacing is not None:
+        methods.append(Method(None, arguments.spacing, ()))
+    methods += [Method(path, arguments.spacing, tuple(arguments.set)) for path in arguments.checkpoints]
+    for method in methods:
+        features = "mind_ssc" if method.checkpoint is None else method.checkpoint.stem
+        own = " ".join([*([] if method.spacing is None else [f"spacing={method.spacing}"]), *method.overrides])
         done = {row["set"] for row in rows if (row["features"], row["settings"]) == (features, own)}
         for name, pairs in sets(arguments).items():
             if name in done:
                 continue
-            values = [registered(name, files.read(), checkpoint, arguments) for files in pairs]
+            values = [registered(name, files.read(), method) for files in pairs]
             before, after, folds = zip(*values, strict=True)
             row = {
                 "features": features,
@@ -101,17 +115,15 @@ def main() -> None:
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
-def registered(
-    name: str, pair: Pair[Image], checkpoint: Path | None, arguments: argparse.Namespace
-) -> tuple[float, float, float]:
-    """Dice before and after a registration, and its folds in percent; MIND-SSC with its own settings, always."""
+def registered(name: str, pair: Pair[Image], method: Method) -> tuple[float, float, float]:
+    """Dice before and after a registration, and its folds in percent."""
     options = Options(
-        checkpoint=checkpoint,
+        checkpoint=method.checkpoint,
         fixed_modality=pair.fixed.modality,
         moving_modality=pair.moving.modality,
         affine="moments" if name == "vertebra" else "auto",
-        spacing=None if checkpoint is None else arguments.spacing,
-        overrides=() if checkpoint is None else tuple(arguments.set),
+        spacing=method.spacing,
+        overrides=method.overrides,
     )
     result = register_pair(pair, resolve(options))
     assert pair.moving.labels is not None and result.moved.labels is not None
