@@ -25,6 +25,7 @@ FOLDERS = [
     "reporting",
     "data",
     "phantom",
+    "synthesis",
     "evaluation",
     "confidence",
     "registration",

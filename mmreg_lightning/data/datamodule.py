@@ -8,26 +8,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from mmreg_lightning.config import arguments_of
 from mmreg_lightning.data.augmentation import build_augmentation
 from mmreg_lightning.data.cache import PreprocessingCache
-from mmreg_lightning.data.epoch_sampler import EpochSampler
 from mmreg_lightning.data.learn2reg import Learn2RegDataset
+from mmreg_lightning.data.loaders import PairLoaders
 from mmreg_lightning.data.pair import ImageFiles, Pair
 from mmreg_lightning.data.patches import PairedPatches, Pairing
 from mmreg_lightning.data.selection import check_modalities, labelled, lenient, select_organs, usable
 from mmreg_lightning.data.validation_pairs import ValidationPairs
-from mmreg_lightning.errors import UserError, check_spacing, non_negative_int, positive_int
+from mmreg_lightning.errors import UserError, check_spacing, positive_int
 from mmreg_lightning.functional.intensity import Recipe, RecipeConfig, normalise_intensity
 
 log = logging.getLogger(__name__)
 
 
-class RegistrationDataModule(pl.LightningDataModule):
+class RegistrationDataModule(PairLoaders):
     """Paired patches for training and whole pairs for validation.
 
     Args:
@@ -77,15 +75,12 @@ class RegistrationDataModule(pl.LightningDataModule):
         augmentation: Mapping[str, Any] | None = None,
         max_val_pairs: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, samples_per_epoch, num_workers)
         check_spacing("data.spacing", spacing)
-        self.batch_size = positive_int("data.batch_size", batch_size)
-        self.samples_per_epoch = positive_int("data.samples_per_epoch", samples_per_epoch)
-        self.num_workers = non_negative_int("data.num_workers", num_workers)
         self.max_val_pairs = None if max_val_pairs is None else positive_int("data.max_val_pairs", max_val_pairs)
         self.dataset = Learn2RegDataset.read(root)
         self.spacing = spacing
-        self.normalisation = {m: _recipe(m, normalisation) for m in self.modalities}
+        self.normalisation = {m: checked_recipe(m, normalisation) for m in self.modalities}
         self.cache = PreprocessingCache(
             Path(cache_dir).expanduser(), spacing, self.normalisation, list(self.dataset.label_names)
         )
@@ -97,13 +92,18 @@ class RegistrationDataModule(pl.LightningDataModule):
         self.pairing: Pairing = pairing
         self.patch_size = patch_size
         self.augmentation = None if augmentation is None else build_augmentation(**augmentation)
-        self.train_set: PairedPatches | None = None
-        self.val_set: ValidationPairs | None = None
 
     @property
     def modalities(self) -> list[str]:
         """Fixed and moving modality."""
         return [self.dataset.fixed_modality, self.dataset.moving_modality]
+
+    def facts(self) -> tuple[dict[str, Any], str]:
+        """See ``data_facts`` and ``facts_in_words``."""
+        from mmreg_lightning.data.summary import data_facts, facts_in_words  # it looks at this class
+
+        facts = data_facts(self)
+        return facts, facts_in_words(facts)
 
     def prepare_data(self) -> None:
         """Fill the cache, so that loader workers and other processes only read it; shows progress.
@@ -184,32 +184,9 @@ class RegistrationDataModule(pl.LightningDataModule):
                 self.augmentation,
                 seed=torch.initial_seed(),
             )
-            self.val_set = ValidationPairs(self.val_pairs(), self.cache, list(self.label_names))
-            self.val_set.check()
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Batches of paired patches; a resumed training sees first what it had not seen of its epoch."""
-        rank, world = self._place()
-        sampler = EpochSampler(self.samples_per_epoch, rank, world)
-        if self.trainer is not None:
-            sampler.start_at(*_progress(self.trainer.fit_loop, self.batches_per_epoch(world), self.batch_size))
-        return self._loader(self.train_set, self.batch_size, self.num_workers, sampler)
-
-    def batches_per_epoch(self, world_size: int) -> int:
-        """Training batches an epoch, of each of so many processes."""
-        return -(-len(EpochSampler(self.samples_per_epoch, 0, world_size)) // self.batch_size)
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """One whole pair a batch; each process has its share of the pairs, where there is one for each."""
-        assert self.val_set is not None, "setup() comes first"
-        rank, world = self._place()
-        if len(self.val_set) < world:
-            rank, world = 0, 1
-        return self._loader(self.val_set, 1, 0, EpochSampler(len(self.val_set), rank, world, endless=False))
-
-    def _place(self) -> tuple[int, int]:
-        """Rank of this process and how many there are."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+            validation = ValidationPairs(self.val_pairs(), self.cache, list(self.label_names))
+            validation.check()
+            self.val_set = validation
 
     def val_pairs(self) -> Sequence[Pair[ImageFiles]]:
         """The pairs that validate: those with labels.
@@ -227,29 +204,14 @@ class RegistrationDataModule(pl.LightningDataModule):
             )
         return pairs[: self.max_val_pairs]
 
-    @staticmethod
-    def _loader(data: Dataset[Any] | None, batch_size: int, workers: int, sampler: EpochSampler) -> DataLoader[Any]:
-        assert data is not None, "setup() comes first"
-        return DataLoader(
-            data, batch_size=batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
-        )
 
+def checked_recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:
+    """The intensity recipe of a modality.
 
-def _progress(loop: Any, batches: int, batch_size: int) -> tuple[int, int]:
-    """Epoch that a training is in, and how many items of it a process has seen.
-
-    Args:
-        loop: the trainer's ``fit_loop``.
-        batches: an epoch, of one process.
-        batch_size: items a batch.
+    Raises:
+        ValueError: it cannot be used.
+        UserError: there is none.
     """
-    epochs, seen = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current.processed
-    if epochs.processed >= epochs.ready:  # none is under way
-        seen = 0
-    return epochs.processed + seen // batches, seen % batches * batch_size
-
-
-def _recipe(modality: str, normalisation: Mapping[str, Recipe]) -> Recipe:
     if modality not in normalisation:
         raise UserError(f"data.normalisation has no recipe for the modality {modality!r}, only {list(normalisation)}")
     recipe = dict(normalisation[modality])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmreg_lightning.errors import UserError
 
 Norm = Literal["instance", "group", "none"]
+Padding = Literal["zeros", "replicate"]
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -29,12 +30,20 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 class ConvBlock(nn.Sequential):
     """3-D convolution, normalisation, leaky ReLU; the side length is divided by ``stride``."""
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: Norm,
+        stride: int = 1,
+        dilation: int = 1,
+        padding: Padding = "zeros",
+    ) -> None:
         # An even kernel centres output voxel i at (i + 1/2) * stride - 1/2, as average pooling does.
-        kernel, padding = (3, dilation) if stride == 1 else (2 * stride, stride // 2)
+        kernel, width = (3, dilation) if stride == 1 else (2 * stride, stride // 2)
         bias = norm == "none"
         super().__init__(
-            nn.Conv3d(in_channels, out_channels, kernel, stride, padding, dilation, bias=bias),
+            nn.Conv3d(in_channels, out_channels, kernel, stride, width, dilation, bias=bias, padding_mode=padding),
             norm_layer(norm, out_channels),
             nn.LeakyReLU(0.1, inplace=True),
         )
@@ -49,19 +58,28 @@ class Stem(nn.Module):
         width: number of output channels.
         stride: stride of the first convolution.
         norm: ``instance``, ``group`` or ``none``.
+        padding: of the convolutions, ``zeros`` or ``replicate``.
 
     Raises:
         UserError: ``kind`` or ``norm`` is unknown.
     """
 
-    def __init__(self, modalities: list[str], kind: str, width: int, stride: int, norm: Norm) -> None:
+    def __init__(
+        self, modalities: list[str], kind: str, width: int, stride: int, norm: Norm, padding: Padding = "zeros"
+    ) -> None:
         super().__init__()
         if kind not in ("shared", "modality_specific"):
             raise UserError(f"features.stem={kind!r}: must be 'shared' or 'modality_specific'")
         self.kind = kind
         names = ["all"] if kind == "shared" else modalities
-        branches = {n: nn.Sequential(ConvBlock(1, width, norm, stride), ConvBlock(width, width, norm)) for n in names}
-        self.branches = nn.ModuleDict(branches)
+        self.branches = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    ConvBlock(1, width, norm, stride, padding=padding), ConvBlock(width, width, norm, padding=padding)
+                )
+                for name in names
+            }
+        )
 
     def forward(self, image: Tensor, modality: str) -> Tensor:
         """(B, 1, I, J, K) to (B, width, I / stride, J / stride, K / stride)."""

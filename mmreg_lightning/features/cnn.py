@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmreg_lightning.features.blocks import ConvBlock, Norm
+from mmreg_lightning.features.blocks import ConvBlock, Norm, Padding
 from mmreg_lightning.features.learned import LearnedFeatures
 
 
@@ -16,15 +16,22 @@ class CNNFeatures(LearnedFeatures):
 
     Args:
         depth: number of 3x3x3 convolutions after the stem, with dilations 1, 2, 4, 1, 2, 4, ...
-        modalities, width, norm, shared: see ``LearnedFeatures``.
+        modalities, width, norm, padding, shared: see ``LearnedFeatures``.
     """
 
     def __init__(
-        self, modalities: Sequence[str], *, depth: int = 6, width: int = 32, norm: Norm = "instance", **shared: Any
+        self,
+        modalities: Sequence[str],
+        *,
+        depth: int = 6,
+        width: int = 32,
+        norm: Norm = "instance",
+        padding: Padding = "zeros",
+        **shared: Any,
     ) -> None:
-        super().__init__(modalities, width=width, norm=norm, **shared)
+        super().__init__(modalities, width=width, norm=norm, padding=padding, **shared)
         self.layers = nn.Sequential(
-            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3)) for i in range(depth)),
+            *(ConvBlock(width, width, norm, dilation=2 ** (i % 3), padding=padding) for i in range(depth)),
             nn.Conv3d(width, self.channels, 1),
         )
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.features.blocks import Norm, Stem
+from mmreg_lightning.features.blocks import Norm, Padding, Stem
 from mmreg_lightning.functional.mind import mind_ssc
 from mmreg_lightning.functional.resize import pool
 from mmreg_lightning.functional.smooth import gaussian_smooth
@@ -31,6 +31,8 @@ class LearnedFeatures(nn.Module):
         width: number of channels of the stem.
         stem: ``modality_specific`` or ``shared``.
         norm: ``instance``, ``group`` or ``none``.
+        padding: of the convolutions. ``zeros`` tell the network where in the image a voxel lies; ``replicate``, the
+            border repeated, hardly does, and takes a third longer.
         bound: ``softmax``, the soft assignment of every voxel to C latent tissue classes, or ``sigmoid``, C independent
             attributes.
         smoothing: standard deviation, in feature voxels, of the Gaussian that makes the output smooth enough for a
@@ -52,6 +54,7 @@ class LearnedFeatures(nn.Module):
         width: int = 32,
         stem: str = "modality_specific",
         norm: Norm = "instance",
+        padding: Padding = "zeros",
         bound: Bound = "softmax",
         smoothing: float = 0.8,
         mirror: int | None = None,
@@ -60,6 +63,8 @@ class LearnedFeatures(nn.Module):
         super().__init__()
         if stride not in (1, 2, 4):
             raise UserError(f"features.stride={stride}: must be 1, 2 or 4")
+        if padding not in ("zeros", "replicate"):
+            raise UserError(f"features.padding={padding!r}: must be 'zeros' or 'replicate'")
         if bound not in ("softmax", "sigmoid"):
             raise UserError(f"features.bound={bound!r}: must be 'softmax' or 'sigmoid'")
         if mirror not in (None, 0, 1, 2):
@@ -70,7 +75,7 @@ class LearnedFeatures(nn.Module):
         self.bound = bound
         self.smoothing = smoothing
         self.mirror = mirror
-        self.stem = Stem(self.modalities, stem, width, stride, norm)
+        self.stem = Stem(self.modalities, stem, width, stride, norm, padding)
         self.descriptors = nn.Conv3d(_DESCRIPTORS, width, 1) if self_similarity else None
 
     @property

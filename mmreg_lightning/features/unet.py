@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmreg_lightning.errors import UserError
-from mmreg_lightning.features.blocks import ConvBlock, Norm
+from mmreg_lightning.features.blocks import ConvBlock, Norm, Padding
 from mmreg_lightning.features.learned import LearnedFeatures
 from mmreg_lightning.functional.resize import pad_to_multiple
 
@@ -22,7 +22,7 @@ class UNetFeatures(LearnedFeatures):
 
     Args:
         widths: number of channels on the feature grid and on each of the successively halved grids.
-        modalities, norm, shared: see ``LearnedFeatures``.
+        modalities, norm, padding, shared: see ``LearnedFeatures``.
     """
 
     def __init__(
@@ -31,19 +31,24 @@ class UNetFeatures(LearnedFeatures):
         *,
         widths: Sequence[int] = (32, 64, 96, 128),
         norm: Norm = "instance",
+        padding: Padding = "zeros",
         **shared: Any,
     ) -> None:
         if "width" in shared:
             raise UserError(f"features.width={shared['width']}: a U-Net has no such setting, only features.widths")
-        super().__init__(modalities, width=widths[0], norm=norm, **shared)
+        super().__init__(modalities, width=widths[0], norm=norm, padding=padding, **shared)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(
-            nn.Sequential(ConvBlock(fine, coarse, norm, stride=2), ConvBlock(coarse, coarse, norm))
+            nn.Sequential(
+                ConvBlock(fine, coarse, norm, stride=2, padding=padding),
+                ConvBlock(coarse, coarse, norm, padding=padding),
+            )
             for fine, coarse in steps
         )
         self.project = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in reversed(steps))
         self.up = nn.ModuleList(
-            nn.Sequential(ConvBlock(fine, fine, norm), ConvBlock(fine, fine, norm)) for fine, _ in reversed(steps)
+            nn.Sequential(ConvBlock(fine, fine, norm, padding=padding), ConvBlock(fine, fine, norm, padding=padding))
+            for fine, _ in reversed(steps)
         )
         self.head = nn.Conv3d(widths[0], self.channels, 1)
 

@@ -66,7 +66,7 @@ class StoredConfiguration(pl.Callback):
 
     Args:
         settings: resolved configuration.
-        data: see ``data_identity``.
+        data: see ``training_data``.
         learning_rate: of a resumed training in place of that of its checkpoint; None keeps it.
     """
 
@@ -139,7 +139,7 @@ def check_configuration(path: str | None, settings: Mapping[str, Any], data: str
     Args:
         path: of the checkpoint; None begins a training.
         settings: resolved configuration; ``resume=override`` allows another ``optimizer.lr``.
-        data: see ``data_identity``.
+        data: see ``training_data``.
 
     Returns:
         A sentence to tell, or nothing; and the learning rate, where it is another one.
@@ -181,7 +181,8 @@ def _stored(path: str) -> dict[str, Any] | None:
 
 
 def _root(settings: Mapping[str, Any]) -> str:
-    return f"data.root={settings['data'].get('root')}"
+    data = settings["data"]
+    return f"data.root={data.get('root')}" if "root" in data or "maps" not in data else f"data.maps={data['maps']}"
 
 
 def check_checkpoint(path: str | None, module: torch.nn.Module, max_steps: int | None) -> None:

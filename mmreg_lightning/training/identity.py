@@ -24,6 +24,8 @@ _FREE = (
     "logger",
     "callbacks",  # compared on their own
     "data.root",  # so are the data
+    "data.maps",
+    "data.sources.maps.folder",
     "data.cache_dir",
     "data.num_workers",
     *(
@@ -62,6 +64,35 @@ class Difference(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.key}={_shown(self.old)} (now {_shown(self.new)})"
+
+
+def training_data(data: Mapping[str, Any]) -> tuple[str, str]:
+    """Where the data of a training lie, and a checksum of them.
+
+    Args:
+        data: the group ``data`` of its configuration: with ``root``, a data set, or with ``maps``, folders of label
+            maps (null has none, and all data are made from the configuration).
+    """
+    if "root" in data or "maps" not in data:
+        root = str(data.get("root"))
+        return root, data_identity(root)
+    maps = data["maps"]
+    folders = [] if maps is None else [maps] if isinstance(maps, str) else list(maps)
+    return ", ".join(folders), maps_identity(folders)
+
+
+def maps_identity(folders: Sequence[str | Path]) -> str:
+    """A checksum of all label maps of folders, 64 hexadecimal digits; that of the complaint where there are none."""
+    from mmreg_lightning.synthesis.folder_maps import label_files  # the report of a sweep does without torch
+
+    digest = hashlib.sha256()
+    try:
+        for folder in folders:
+            for file in label_files(folder):
+                digest.update(_file_identity(file, Path(folder).expanduser()).encode())
+    except (UserError, OSError) as error:
+        digest.update(f"{type(error).__name__}: {error}".encode())
+    return digest.hexdigest()
 
 
 def data_identity(root: str | Path) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmreg_lightning import __version__
 from mmreg_lightning.config import instantiate
 from mmreg_lightning.descent.agreement import descent_agreement
+from mmreg_lightning.descent.contrastive import VoxelContrast
 from mmreg_lightning.descent.losses import DescentLoss, mean_cosine, organ_loss
 from mmreg_lightning.descent.start_states import StartStates
 from mmreg_lightning.descent.step import DescentStep
@@ -54,7 +55,9 @@ class DescentModule(pl.LightningModule):
         descent: configuration: ``step``, ``targets``, ``start_states``, ``unrolled_steps`` and pyramid ``levels``.
         loss: configuration of a ``DescentLoss``.
         training: ``warmup`` (share of the optimiser's steps that learn from organ labels alone), and the weights
-            ``organ_weight`` and ``descent_weight`` of both losses after it.
+            ``organ_weight`` and ``descent_weight`` of both losses after it. Optionally ``contrast``, configuration of a
+            ``VoxelContrast``, with ``contrast_share``, of the steps before all others that learn from it alone, and
+            ``contrast_weight`` after them.
         optimizer: configuration, with ``_partial_: true``; the learning rate follows one cosine cycle.
         solver: configuration of the ``Solver`` that validation uses; it is the default of a registration, too.
         modalities: fixed and moving modality.
@@ -71,7 +74,7 @@ class DescentModule(pl.LightningModule):
         features: Mapping[str, Any],
         descent: Mapping[str, Any],
         loss: Mapping[str, Any],
-        training: Mapping[str, float],
+        training: Mapping[str, Any],
         optimizer: Mapping[str, Any],
         solver: Mapping[str, Any],
         modalities: Sequence[str],
@@ -94,6 +97,12 @@ class DescentModule(pl.LightningModule):
         self.warmup, self.organ_weight, self.descent_weight = (
             non_negative(f"training.{key}", training[key]) for key in ("warmup", "organ_weight", "descent_weight")
         )
+        self.contrast_share, self.contrast_weight = (
+            non_negative(f"training.{key}", training.get(key, 0.0)) for key in ("contrast_share", "contrast_weight")
+        )
+        self.contrast: VoxelContrast | None = instantiate(training.get("contrast"))
+        if self.contrast is None and (self.contrast_share or self.contrast_weight):
+            raise UserError("training.contrast=null: must be a loss where contrast_share or contrast_weight is not 0")
         non_negative("optimizer.lr", optimizer["lr"])
         self.modalities = (modalities[0], modalities[1])
         self.label_names = {int(i): name for i, name in label_names.items()}
@@ -108,7 +117,7 @@ class DescentModule(pl.LightningModule):
                 f"features.channels={self.features.channels}: learning from organ labels needs more channels than "
                 f"the {len(self.label_ids)} organs"
             )
-        self.warmup_steps = -1  # known when the number of steps is
+        self.warmup_steps = self.contrast_steps = -1  # known when the number of steps is
         self.validated: list[dict[str, Any]] = []  # the measures of each pair of the last validation
         self._seed = torch.initial_seed()
 
@@ -118,12 +127,15 @@ class DescentModule(pl.LightningModule):
         return out
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Organ loss during the warm-up, then the unrolled descent (and the organ loss by its weight)."""
+        """Contrast first, then the organ loss of the warm-up, then the unrolled descent, and both by their weights."""
         stride = self.features.stride
         fixed, moving = self.features.pair_logits(batch["fixed"], batch["moving"], self.modalities)
-        warming = self.global_step < self.warmup_steps
+        contrasting = self.global_step < self.contrast_steps
+        warming = not contrasting and self.global_step < self.contrast_steps + self.warmup_steps
+        # Of the step alone, so that a resumed run draws what one that was never stopped does.
+        drawing = random.Random(f"{self._seed} {self.global_step} {batch_idx} {self.global_rank}")
         loss = fixed.new_zeros(())
-        if warming or self.organ_weight:
+        if warming or (self.organ_weight and not contrasting):
             organs = 0.5 * (
                 organ_loss(fixed, batch["fixed_labels"], self.label_ids, stride, batch.get("fixed_labelled"))
                 + organ_loss(moving, batch["moving_labels"], self.label_ids, stride, batch.get("moving_labelled"))
@@ -132,19 +144,36 @@ class DescentModule(pl.LightningModule):
             loss = loss + (1.0 if warming else self.organ_weight) * organs
         if not warming:
             with torch.autocast(self.device.type, enabled=False):
-                targets = paired_targets(
-                    self.targets, batch["fixed_labels"], batch["moving_labels"], self.label_ids, stride
-                )
                 features = (self.features.activate(fixed), self.features.activate(moving))
-                # Of the step alone, so that a resumed run draws what one that was never stopped does.
-                drawing = random.Random(f"{self._seed} {self.global_step} {batch_idx} {self.global_rank}")
-                weights = _weights(batch, stride)
-                descent, cosine = self._descent_loss(features, targets, weights, drawing)
-            self.log("train/descent_loss", descent, prog_bar=True)
-            self.log("train/cosine", cosine, prog_bar=True)
-            loss = loss + self.descent_weight * descent
+                if not contrasting:
+                    loss = loss + self.descent_weight * self._logged_descent(features, batch, drawing)
+                if contrasting or self.contrast_weight:
+                    contrast = self._contrast_loss(features, batch, drawing)
+                    self.log("train/contrast_loss", contrast, prog_bar=True)
+                    loss = loss + (1.0 if contrasting else self.contrast_weight) * contrast
         self.log("train/loss", loss)
         return loss
+
+    def _contrast_loss(
+        self, features: tuple[Tensor, Tensor], batch: dict[str, Tensor], drawing: random.Random
+    ) -> Tensor:
+        assert self.contrast is not None, "the constructor has checked it"
+        if "displacement" not in batch:
+            raise UserError(
+                "training.contrast: these data do not know the displacement of their pairs, data=synthetic do"
+            )
+        return self.contrast(*features, batch["displacement"], self.features.stride, drawing.getrandbits(62))
+
+    def _logged_descent(
+        self, features: tuple[Tensor, Tensor], batch: dict[str, Tensor], drawing: random.Random
+    ) -> Tensor:
+        """The descent loss of a batch, which is logged with its cosine."""
+        stride = self.features.stride
+        targets = paired_targets(self.targets, batch["fixed_labels"], batch["moving_labels"], self.label_ids, stride)
+        descent, cosine = self._descent_loss(features, targets, _weights(batch, stride), drawing)
+        self.log("train/descent_loss", descent, prog_bar=True)
+        self.log("train/cosine", cosine, prog_bar=True)
+        return descent
 
     def _descent_loss(
         self,
@@ -229,9 +258,10 @@ class DescentModule(pl.LightningModule):
             self.validated = list({case["case"]: case for share in shares for case in share}.values())
 
     def on_fit_start(self) -> None:
-        """Note where the warm-up ends, which a resumed run keeps."""
+        """Note where contrast and warm-up end, which a resumed run keeps."""
         if self.warmup_steps < 0:
-            self.warmup_steps = round(self.warmup * int(self.trainer.estimated_stepping_batches))
+            total = int(self.trainer.estimated_stepping_batches)
+            self.warmup_steps, self.contrast_steps = round(self.warmup * total), round(self.contrast_share * total)
 
     def configure_optimizers(self) -> Any:
         """The configured optimiser; its learning rate rises for 5 % of the steps, then falls along a cosine."""
@@ -242,13 +272,15 @@ class DescentModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the package's version and the end of the warm-up."""
+        """Note the package's version and the ends of contrast and warm-up."""
         checkpoint["mmreg_lightning_version"] = __version__
         checkpoint["warmup_steps"] = self.warmup_steps
+        checkpoint["contrast_steps"] = self.contrast_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the warm-up as it was."""
+        """Go on with contrast and warm-up as they were."""
         self.warmup_steps = int(checkpoint["warmup_steps"])
+        self.contrast_steps = int(checkpoint.get("contrast_steps", 0))  # none before there was this stage
 
 
 def learning_rate_share(progress: float, rise: float = 0.05) -> float:

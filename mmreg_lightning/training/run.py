@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mmreg_lightning.config import instantiate
+from mmreg_lightning.data.datamodule import RegistrationDataModule
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.files import ensure_output_dir, folder_lock, write_text
 from mmreg_lightning.runtime import resolve_precision
@@ -143,7 +144,8 @@ def _train(
             logger.log_hyperparams(learned)
         for run in runs:
             describe(run, shlex.join(["mmreg-train", *overrides()]))
-            use_data_set(run, data.dataset)
+            if isinstance(data, RegistrationDataModule):
+                use_data_set(run, data.dataset)
         threads = torch.get_num_threads()
         # Threads wait for each other: one that shares its processor with a loading process holds up all.
         torch.set_num_threads(max(1, threads - data.num_workers))

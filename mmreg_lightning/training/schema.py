@@ -20,6 +20,9 @@ class TrainingConfig:
     warmup: float = MISSING
     organ_weight: float = MISSING
     descent_weight: float = MISSING
+    contrast: Any = None
+    contrast_share: float = 0.0
+    contrast_weight: float = 0.0
 
 
 @dataclass

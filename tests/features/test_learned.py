@@ -172,3 +172,18 @@ def test_a_thin_image_is_padded_by_its_border_on_both_sides():
     assert torch.equal(features.logits(image, "CT"), features.logits(padded, "CT")[inner])
     long = torch.rand(1, 1, 32, 33, 34)
     assert features._padded(long)[0] is long
+
+
+@FAMILIES
+def test_only_zero_padding_shows_where_a_voxel_lies(family):
+    blank = torch.zeros(1, 1, 24, 24, 24)
+    spread = {
+        kind: float(family(padding=kind, norm="none", bound="sigmoid")(blank, "MR").std(dim=(2, 3, 4)).max().detach())
+        for kind in ("zeros", "replicate")
+    }
+    assert spread["replicate"] < 1e-5 < spread["zeros"]
+
+
+def test_an_unknown_padding():
+    with pytest.raises(UserError, match=r"^features.padding='reflect': must be"):
+        unet(padding="reflect")

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from mmreg_lightning.training.identity import data_identity, differences
+from mmreg_lightning.training.identity import data_identity, differences, training_data
 
 SETTINGS = {
     "seed": 1,
@@ -102,3 +102,23 @@ def test_data_that_change(phantom, tmp_path, kind, monkeypatch):
 
 def test_data_that_cannot_be_read_have_an_identity(tmp_path):
     assert data_identity(tmp_path / "a") != data_identity(tmp_path / "b")
+
+
+def test_label_maps_are_what_the_folders_hold(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "map.nii.gz").write_bytes(b"some labels")
+    of_a, of_b, of_both = (
+        training_data({"maps": maps})[1]
+        for maps in (str(tmp_path / "a"), [str(tmp_path / "b")], [str(tmp_path / "a"), str(tmp_path / "b")])
+    )
+    assert of_a == of_b != of_both
+    assert training_data({"maps": None})[0] == "" and training_data({"maps": None})[1] != of_a
+    (tmp_path / "a" / "map.nii.gz").write_bytes(b"other labels")
+    assert training_data({"maps": str(tmp_path / "a")}) != (str(tmp_path / "a"), of_a)
+    assert training_data({"maps": str(tmp_path / "c")})[1] != training_data({"maps": str(tmp_path / "d")})[1]
+
+
+def test_a_data_set_is_identified_by_its_root(phantom):
+    assert training_data({"root": str(phantom)}) == (str(phantom), data_identity(phantom))
+    assert changed(data__maps="x") == []

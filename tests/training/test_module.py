@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,7 @@ def pair():
         "fixed_labels": fixed_labels,
         "moving_labels": moving_labels,
         "inside": torch.ones_like(fixed),
+        "displacement": torch.tensor([2.0, 0.0, 0.0]).view(3, 1, 1, 1).expand(3, 16, 16, 16).contiguous(),
     }
 
 
@@ -162,6 +164,37 @@ def test_organ_loss_goes_on_by_its_weight(tmp_path):
     _, (step,) = fit(build(training=training), 1, tmp_path)
     expected = 0.3 * step["train/organ_loss"] + 2.0 * step["train/descent_loss"]
     torch.testing.assert_close(step["loss"], expected)
+
+
+CONTRAST = {"contrast": {"_target_": f"{DESCENT}.contrastive.VoxelContrast", "places": 64}}
+
+
+def test_contrast_comes_before_the_warm_up_and_the_descent(tmp_path):
+    training = {"warmup": 0.25, "organ_weight": 0.0, "descent_weight": 2.0, "contrast_share": 0.5, **CONTRAST}
+    _, steps = fit(build(training={**training, "contrast_weight": 0.5}), 4, tmp_path)
+    seen = [[name for name in ("contrast", "organ", "descent") if f"train/{name}_loss" in step] for step in steps]
+    assert seen == [["contrast"], ["contrast"], ["organ"], ["contrast", "descent"]]
+    torch.testing.assert_close(steps[1]["loss"], steps[1]["train/contrast_loss"])
+    both = 2 * steps[3]["train/descent_loss"] + 0.5 * steps[3]["train/contrast_loss"]
+    torch.testing.assert_close(steps[3]["loss"], both)
+
+
+def test_contrast_learns_one_pair_by_heart(tmp_path):
+    training = {"warmup": 0.0, "organ_weight": 0.0, "descent_weight": 1.0, "contrast_share": 1.0, **CONTRAST}
+    options = ["features.bound=sigmoid", "features.smoothing=0", "optimizer.lr=0.02"]
+    _, steps = fit(build(*options, training=training), 30, tmp_path)
+    losses = [float(step["loss"]) for step in steps]
+    assert sum(losses[-3:]) / 3 < 0.85 * losses[0]
+
+
+def test_contrast_needs_a_loss_and_the_true_displacement():
+    training = {"warmup": 0.0, "organ_weight": 0.0, "descent_weight": 1.0, "contrast_weight": 1.0}
+    with pytest.raises(UserError, match=r"^training.contrast=null: must be a loss"):
+        build(training=training)
+    module = build(training={**training, **CONTRAST})
+    real = {key: value for key, value in pair().items() if key != "displacement"}
+    with pytest.raises(UserError, match=r"^training.contrast: these data do not know the displacement"):
+        module._contrast_loss((torch.rand(1, 4, 8, 8, 8),) * 2, real, random.Random(0))
 
 
 @pytest.mark.parametrize("warmup", [1.0, 0.0])
@@ -349,12 +382,15 @@ def test_descent_under_autocast(tmp_path):
 
 def test_the_end_of_the_warmup_survives_a_longer_resumed_run():
     module = build("training.warmup=0.5")
-    module.warmup_steps = 3
+    module.warmup_steps, module.contrast_steps = 3, 2
     checkpoint = {"global_step": 4}
     module.on_save_checkpoint(checkpoint)
     resumed = build("training.warmup=0.5")
     resumed.on_load_checkpoint(checkpoint)
-    assert resumed.warmup_steps == 3
+    assert resumed.warmup_steps == 3 and resumed.contrast_steps == 2
+    del checkpoint["contrast_steps"]
+    resumed.on_load_checkpoint(checkpoint)
+    assert resumed.contrast_steps == 0, "of a version that had no such stage"
 
 
 def test_sigmoid_features_cannot_learn_from_organ_labels():

@@ -16,7 +16,7 @@ from typing import Any
 from mmreg_lightning.errors import UserError
 from mmreg_lightning.features.pretrained import PRETRAINED, find_weights, shipped_weights
 from mmreg_lightning.files import ensure_output_dir, sha256, write_json, write_text
-from mmreg_lightning.training.identity import data_identity
+from mmreg_lightning.training.identity import training_data
 
 RESULT, FAILURE, IDENTITY = "result.json", "failure.txt", "identity.json"
 RUN_ID = "wandb_run_id.txt"
@@ -35,7 +35,7 @@ class RunIdentity:
 
     Attributes:
         fingerprint: see ``fingerprint``.
-        data: see ``data_identity``.
+        data: see ``training_data``.
         root: data set folder, as it was given.
         overrides: of the run, ``KEY=VALUE``.
     """
@@ -69,8 +69,7 @@ class RunRecord:
 
 def identify(settings: Mapping[str, Any], overrides: Sequence[str]) -> RunIdentity:
     """The identity of a training with this resolved configuration."""
-    root = str(settings["data"].get("root"))
-    data = data_identity(root)
+    root, data = training_data(settings["data"])
     return RunIdentity(fingerprint(settings, data), data, root, list(overrides))
 
 
@@ -79,7 +78,7 @@ def fingerprint(settings: Mapping[str, Any], data: str | None = None) -> str:
 
     Args:
         settings: resolved configuration.
-        data: see ``data_identity``; None reads them.
+        data: see ``training_data``; None reads them.
     """
     kept = {key: value for key, value in settings.items() if key not in _PLACES}
     kept["data"] = {key: value for key, value in settings["data"].items() if key != "cache_dir"}
@@ -88,7 +87,7 @@ def fingerprint(settings: Mapping[str, Any], data: str | None = None) -> str:
         for callback in settings["callbacks"].values()
         if callback is not None
     )
-    files = data_identity(settings["data"].get("root", "")) if data is None else data
+    files = training_data(settings["data"])[1] if data is None else data
     kept["files"] = [files, _begins_with(settings, "ckpt_path"), _begins_with(settings, "init_from")]
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

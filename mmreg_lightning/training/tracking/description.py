@@ -13,8 +13,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from mmreg_lightning.data.datamodule import RegistrationDataModule
-from mmreg_lightning.data.summary import data_facts, facts_in_words
+from mmreg_lightning.data.loaders import PairLoaders
 from mmreg_lightning.training.tracking.tracked_run import TrackedRun
 
 
@@ -27,6 +26,7 @@ class Metric(NamedTuple):
 
 METRICS = {
     "train/loss": Metric("1", "minimize"),
+    "train/contrast_loss": Metric("1", "minimize"),
     "train/organ_loss": Metric("1", "minimize"),
     "train/descent_loss": Metric("1", "minimize"),
     "train/cosine": Metric("1", "maximize"),
@@ -105,15 +105,15 @@ class DataSummary(pl.Callback):
         data: of the training.
     """
 
-    def __init__(self, runs: Sequence[TrackedRun], data: RegistrationDataModule) -> None:
+    def __init__(self, runs: Sequence[TrackedRun], data: PairLoaders) -> None:
         self.runs = runs
         self.data = data
 
     @rank_zero_only
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Called by Lightning."""
-        facts = data_facts(self.data)
-        print(facts_in_words(facts))
+        facts, words = self.data.facts()
+        print(words)
         for run in self.runs:
             run.log_hyperparams({"data_facts": facts})
 
