@@ -154,8 +154,7 @@ class RegistrationDataModule(PairLoaders):
                 for i, own in sorted(absent.items())
             ]
             log.info(
-                "no voxel of %s: learned as not there; where it is not labelled, 'labelled' of the image "
-                "must say so",
+                "no voxel of %s: learned as not there; where it is not labelled, 'labelled' of the image must say so",
                 ", ".join(counts),
             )
 
