@@ -36,6 +36,8 @@ class UNetFeatures(LearnedFeatures):
     ) -> None:
         if "width" in shared:
             raise UserError(f"features.width={shared['width']}: a U-Net has no such setting, only features.widths")
+        if not widths:
+            raise UserError("features.widths=[]: must hold one number of channels or more")
         super().__init__(modalities, width=widths[0], norm=norm, padding=padding, **shared)
         steps = list(zip(widths, widths[1:], strict=False))
         self.down = nn.ModuleList(

@@ -34,3 +34,8 @@ def test_each_level_halves_the_grid():
 def test_the_width_of_a_stem_is_the_first_of_widths():
     with pytest.raises(UserError, match=r"^features.width=8: a U-Net has no such setting, only features.widths"):
         UNetFeatures(["CT"], width=8)
+
+
+def test_there_must_be_a_width():
+    with pytest.raises(UserError, match=r"^features.widths=\[\]: must hold one number of channels or more"):
+        UNetFeatures(["CT"], widths=[])
