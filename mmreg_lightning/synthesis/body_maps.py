@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmreg_lightning.errors import non_negative_int, positive_int
-from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.synthesis.fields import smooth_field
-from mmreg_lightning.synthesis.label_map import LabelMap, check_length, check_source
+from mmreg_lightning.synthesis.label_map import LabelMap, check_length
+from mmreg_lightning.synthesis.painted_maps import PaintedMaps
 from mmreg_lightning.synthesis.shape_maps import random_shapes
 
 _SIDE = 80
 
 
-class BodyMaps:
+class BodyMaps(PaintedMaps):
     """One or two long bodies, which are limbs, trunks or heads of no kind in particular.
 
     Args:
-        subjects: number of them.
         extent: side of the map's cube, mm.
-        weight, zoom: see ``MapSource``.
-        seed: of the subjects.
+        subjects, weight, zoom, seed: see ``PaintedMaps``.
 
     Raises:
         UserError: an argument is out of range.
     """
+
+    source = "bodies"
+    kept_as = ("body_maps", ".npz")
 
     def __init__(
         self,
@@ -38,34 +39,19 @@ class BodyMaps:
         zoom: Sequence[float] = (0.4, 1.4),
         seed: int = 1600,
     ) -> None:
-        self.subjects = positive_int("data.sources.bodies.subjects", subjects)
-        self.seed = non_negative_int("data.sources.bodies.seed", seed)
+        super().__init__(subjects, weight, zoom, seed)
         self.extent = check_length("bodies.extent", extent)
-        self.weight = weight
-        self.zoom = check_source("bodies", weight, zoom)
-        self._loaded: dict[int, LabelMap] = {}
 
-    def _file(self, cache: Path, subject: int) -> Path:
-        return cache / f"body_maps_{self.seed}" / f"{subject:04d}.npz"
+    def paint(self, rng: np.random.Generator, stream: BinaryIO) -> None:
+        """Half a second."""
+        regions, tissues = paint_body(rng)
+        np.savez_compressed(stream, regions=regions, tissues=np.array(tissues))
 
-    def prepare(self, cache: Path) -> None:
-        """Paint the subjects that are not there yet, half a second each."""
-        for subject in range(self.subjects):
-            file = self._file(cache, subject)
-            if not file.exists():
-                regions, tissues = paint_body(np.random.default_rng([self.seed, subject]))
-                ensure_output_dir(file.parent)
-                with atomic_path(file) as temporary, open(temporary, "wb") as stream:
-                    np.savez_compressed(stream, regions=regions, tissues=np.array(tissues))
-
-    def draw(self, rng: np.random.Generator, cache: Path) -> LabelMap:
-        """See ``MapSource``."""
-        subject = int(rng.integers(self.subjects))
-        if subject not in self._loaded:
-            with np.load(self._file(cache, subject)) as kept:
-                tissues = [str(name) for name in kept["tissues"]]
-                self._loaded[subject] = LabelMap(kept["regions"], np.full(3, self.extent / _SIDE), tissues)
-        return self._loaded[subject]
+    def read(self, file: Path) -> LabelMap:
+        """See ``PaintedMaps``."""
+        with np.load(file) as kept:
+            tissues = [str(name) for name in kept["tissues"]]
+            return LabelMap(kept["regions"], np.full(3, self.extent / _SIDE), tissues)
 
 
 def paint_body(rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[str]]:

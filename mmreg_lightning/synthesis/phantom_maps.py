@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmreg_lightning.errors import non_negative_int, positive_int
-from mmreg_lightning.files import atomic_path, ensure_output_dir
 from mmreg_lightning.phantom.anatomy import Anatomy
 from mmreg_lightning.phantom.layers import KEEP, LABELS
-from mmreg_lightning.synthesis.label_map import LabelMap, check_source
+from mmreg_lightning.synthesis.label_map import LabelMap
+from mmreg_lightning.synthesis.painted_maps import PaintedMaps
 
 SHAPE, SPACING = (192, 160, 208), 2.0  # voxels, mm: the trunk and some air
 CLASSES = {
@@ -27,50 +27,36 @@ CLASSES = {
 _NAMES = list(CLASSES)
 
 
-class PhantomMaps:
+class PhantomMaps(PaintedMaps):
     """Random subjects of the phantom; a region is a tissue of an organ, as the veins of the liver.
 
     Args:
-        subjects: number of them.
-        weight, zoom: see ``MapSource``.
+        subjects, weight, zoom: see ``PaintedMaps``.
         seed: of the subjects; that of mmreg-phantom for the same numbers would be the same anatomies.
 
     Raises:
         UserError: an argument is out of range.
     """
 
+    source = "phantom"
+    kept_as = ("phantom_maps", ".npy")
+
     def __init__(
         self, subjects: int = 24, weight: float = 1.0, zoom: Sequence[float] = (0.3, 1.2), seed: int = 1600
     ) -> None:
-        self.subjects = positive_int("data.sources.phantom.subjects", subjects)
-        self.seed = non_negative_int("data.sources.phantom.seed", seed)
-        self.weight = weight
-        self.zoom = check_source("phantom", weight, zoom)
-        self._loaded: dict[int, LabelMap] = {}
+        super().__init__(subjects, weight, zoom, seed)
 
-    def _file(self, cache: Path, subject: int) -> Path:
-        return cache / f"phantom_maps_{self.seed}" / f"{subject:04d}.npy"
+    def paint(self, rng: np.random.Generator, stream: BinaryIO) -> None:
+        """Some seconds."""
+        np.save(stream, paint_regions(rng))
 
-    def prepare(self, cache: Path) -> None:
-        """Paint the subjects that are not there yet, some seconds each."""
-        for subject in range(self.subjects):
-            file = self._file(cache, subject)
-            if not file.exists():
-                ensure_output_dir(file.parent)
-                with atomic_path(file) as temporary, open(temporary, "wb") as stream:
-                    np.save(stream, paint_regions(np.random.default_rng([self.seed, subject])))
-
-    def draw(self, rng: np.random.Generator, cache: Path) -> LabelMap:
-        """See ``MapSource``."""
-        subject = int(rng.integers(self.subjects))
-        if subject not in self._loaded:
-            codes = np.load(self._file(cache, subject))
-            present, regions = np.unique(codes, return_inverse=True)
-            names = [_NAMES[code // len(LABELS)] for code in present]
-            tissues = [f"{CLASSES[name]}:{name}" for name in names]
-            small = regions.reshape(codes.shape).astype(np.uint8)
-            self._loaded[subject] = LabelMap(small, np.full(3, SPACING), tissues)
-        return self._loaded[subject]
+    def read(self, file: Path) -> LabelMap:
+        """See ``PaintedMaps``."""
+        codes = np.load(file)
+        present, regions = np.unique(codes, return_inverse=True)
+        names = [_NAMES[code // len(LABELS)] for code in present]
+        tissues = [f"{CLASSES[name]}:{name}" for name in names]
+        return LabelMap(regions.reshape(codes.shape).astype(np.uint8), np.full(3, SPACING), tissues)
 
 
 def paint_regions(rng: np.random.Generator) -> NDArray[np.int16]:
